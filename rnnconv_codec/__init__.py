@@ -1,0 +1,44 @@
+"""rnncodec: a progressive neural image codec.
+
+    from PIL import Image
+    import rnnconv_codec
+
+    data = rnnconv_codec.encode(Image.open("photo.png"))
+    rnnconv_codec.decode(data, iterations=3).save("preview.png")
+
+Importing this package imports neither torch nor Pillow: each name is loaded at its first use.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rnnconv_codec.api import decode, encode
+    from rnnconv_codec.codec import Codec
+    from rnnconv_codec.container import inspect, truncate
+
+__version__ = "0.1.0"
+
+__all__ = ["Codec", "__version__", "decode", "encode", "inspect", "truncate"]
+
+_HOMES = {
+    "Codec": "rnnconv_codec.codec",
+    "decode": "rnnconv_codec.api",
+    "encode": "rnnconv_codec.api",
+    "inspect": "rnnconv_codec.container",
+    "truncate": "rnnconv_codec.container",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,89 @@
+"""The library's two functions, for a picture in memory and a picture in a file's bytes."""
+
+from __future__ import annotations
+
+import os
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rnnconv_codec.container import inspect
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from rnnconv_codec.codec import Codec
+
+_LOADED_CODECS = 2
+"""How many loaded codecs are kept: a loop over images should load its weights once."""
+
+
+def encode(
+    image: Image.Image,
+    *,
+    iterations: int | None = None,
+    weights: str | os.PathLike[str] | None = None,
+) -> bytes:
+    """Compress a picture of any Pillow mode; return the content of an `.rnc` file.
+
+    `iterations` is between 1 and the model's maximum, which None stands for; more iterations
+    mean more bytes and a better picture. `weights` is the name of installed weights or the path
+    of a weights file; None stands for the default ones. The picture is stored as 8-bit RGB or
+    grey, upright; `ConversionWarning` tells what that leaves behind.
+
+    Raises `IterationsError`, `ImageSizeError`, `ImageFormatError` or a `WeightsError`.
+    """
+    return load_codec(weights).encode(image, iterations=iterations)
+
+
+def decode(
+    data: bytes,
+    *,
+    iterations: int | None = None,
+    weights: str | os.PathLike[str] | None = None,
+) -> Image.Image:
+    """Decompress the content of an `.rnc` file into a picture of mode "RGB" or "L".
+
+    `iterations` is between 1 and what the file has, which None stands for. `weights` None takes
+    the installed weights that the file was written with. A file that was cut gives the picture
+    so far and a `TruncatedFileWarning`. ICC, EXIF and XMP are in the picture's `info`.
+
+    Raises `IterationsError`, a `ContainerError` or a `WeightsError`, of which
+    `ModelMismatchError` says that the file was written with other weights.
+    """
+    return codec_for(data, weights).decode(data, iterations=iterations)
+
+
+def codec_for(data: bytes, weights: str | os.PathLike[str] | None = None) -> Codec:
+    """The codec to decode the `.rnc` file `data` with.
+
+    `weights` None takes the installed weights whose model id is the file's and, if there are
+    none, the default ones, so that decoding can name both ids in its `ModelMismatchError`.
+
+    Raises a `ContainerError` or a `WeightsError`.
+    """
+    if weights is None:
+        from rnnconv_codec.weights import find_by_model_id
+
+        weights = find_by_model_id(bytes.fromhex(inspect(data).model_id))
+    return load_codec(weights)
+
+
+def load_codec(weights: str | os.PathLike[str] | None = None) -> Codec:
+    """The codec with these weights (None: the default), loaded now or the last time.
+
+    Raises a `WeightsError`.
+    """
+    from rnnconv_codec.weights import DEFAULT_WEIGHTS, find_weights
+
+    path = find_weights(DEFAULT_WEIGHTS if weights is None else weights)
+    status = path.stat()
+    return _load_once(path.resolve(), status.st_mtime_ns, status.st_size)
+
+
+@lru_cache(maxsize=_LOADED_CODECS)
+def _load_once(path: Path, modified: int, size: int) -> Codec:
+    from rnnconv_codec.codec import Codec
+
+    del modified, size  # they are there so that a file that was replaced is loaded again
+    return Codec.load(path)

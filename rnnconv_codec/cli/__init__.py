@@ -1,0 +1,15 @@
+"""The `rnncodec` command. Nothing else in the package depends on this part of it."""
+
+from __future__ import annotations
+
+import sys
+
+from rnnconv_codec.cli.group import INTERRUPTED_STATUS, cli
+
+
+def main() -> None:
+    """Run `rnncodec` with the arguments of the process, and leave the process."""
+    try:
+        cli.main(prog_name="rnncodec")
+    except KeyboardInterrupt:  # outside of a command: while arguments are parsed
+        sys.exit(INTERRUPTED_STATUS)

@@ -1,0 +1,121 @@
+"""The top-level command: lazy subcommands, errors and notices as single lines."""
+
+from __future__ import annotations
+
+import warnings
+from importlib import import_module
+from typing import Any, NoReturn, TextIO
+
+import click
+
+from rnnconv_codec import __version__
+from rnnconv_codec.errors import RnncodecError, RnncodecWarning
+
+FAILED_STATUS = 1
+INTERRUPTED_STATUS = 130
+"""What a shell reports for a command that Ctrl-C ended: 128 plus the number of the signal."""
+
+# Name -> (module, attribute, line of help). The help is here, and a module is imported only when
+# its command runs, because `rnncodec --help` must not wait for what the commands import.
+_COMMANDS = {
+    "encode": ("rnnconv_codec.cli.encode", "encode", "Compress an image into an .rnc file."),
+    "decode": ("rnnconv_codec.cli.decode", "decode", "Turn an .rnc file back into an image."),
+    "info": ("rnnconv_codec.cli.info", "info", "Describe an .rnc file."),
+    "truncate": (
+        "rnnconv_codec.cli.truncate",
+        "truncate_command",
+        "Make an .rnc file smaller by dropping its last iterations.",
+    ),
+    "train": ("rnnconv_codec.cli.train", "train", "Train a model, one stage at a time."),
+    "eval": (
+        "rnnconv_codec.cli.eval",
+        "eval_command",
+        "Measure rate and quality beside other codecs.",
+    ),
+}
+
+_EPILOG = """\b
+Example:
+  rnncodec encode photo.png          writes photo.rnc
+  rnncodec decode photo.rnc -o again.png
+
+Exit status: 0 done, 1 bad input or file, 2 wrong usage, 130 interrupted.
+"""
+
+
+class RnncodecGroup(click.Group):
+    """A group whose commands are imported when used and whose errors are one line each."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The names of the commands, in the order in which they are used."""
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the command of this name; None if there is none."""
+        if cmd_name not in _COMMANDS:
+            return None
+        module, attribute, _ = _COMMANDS[cmd_name]
+        command = getattr(import_module(module), attribute)
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, _, text) in _COMMANDS.items()])
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; errors and notices become lines on standard error."""
+        with warnings.catch_warnings():
+            # Python's default would print a notice only once, however many images have it.
+            warnings.simplefilter("always", RnncodecWarning)
+            warnings.showwarning = _show_warning
+            try:
+                return super().invoke(ctx)
+            except RnncodecError as error:
+                _fail(ctx, str(error), error.exit_status)
+            except MemoryError:
+                _fail(ctx, "not enough memory")
+            except RuntimeError as error:
+                if not _is_out_of_memory(error):
+                    raise
+                _fail(ctx, "not enough memory")
+            except KeyboardInterrupt:
+                ctx.exit(INTERRUPTED_STATUS)
+
+
+def _fail(ctx: click.Context, message: str, status: int = FAILED_STATUS) -> NoReturn:
+    click.echo(f"rnncodec: error: {_one_line(message)}", err=True)
+    ctx.exit(status)
+
+
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    # torch's allocator raises no MemoryError; these are its words on Linux and on Windows.
+    return any(words in str(error) for words in ("can't allocate memory", "not enough memory"))
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    # Other warnings are for programmers: libraries' deprecations and the like.
+    if issubclass(category, RnncodecWarning):
+        click.echo(f"rnncodec: notice: {_one_line(str(message))}", err=True)
+
+
+def _one_line(message: str) -> str:
+    return " ".join(message.split())
+
+
+@click.group(
+    cls=RnncodecGroup,
+    epilog=_EPILOG,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+@click.version_option(__version__, prog_name="rnncodec")
+def cli() -> None:
+    """A progressive neural image codec: every prefix of a file is a picture."""

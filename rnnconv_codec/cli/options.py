@@ -1,0 +1,94 @@
+"""What the commands share: options, output names and the checks made before the work."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from rnnconv_codec.container import MAX_ITERATIONS
+from rnnconv_codec.errors import InputFileError
+
+RNC_SUFFIX = ".rnc"
+MAX_THREADS = 256
+
+Decorated = TypeVar("Decorated", bound=Callable[..., Any])
+
+
+def input_argument(metavar: str = "IN") -> Callable[[Decorated], Decorated]:
+    """The file to read. Whether it is there is checked when it is read: status 1, not 2."""
+    return click.argument("source", metavar=metavar, type=click.Path(path_type=Path))
+
+
+def output_option(default: str) -> Callable[[Decorated], Decorated]:
+    """`-o/--output`; `default` says what name is derived without it."""
+    return click.option(
+        "-o",
+        "--output",
+        metavar="OUT",
+        type=click.Path(path_type=Path),
+        help=f"File to write.  [default: {default}]",
+    )
+
+
+def iterations_option(text: str, *, required: bool = False) -> Callable[[Decorated], Decorated]:
+    """`--iterations N`."""
+    return click.option(
+        "--iterations",
+        metavar="N",
+        type=click.IntRange(1, MAX_ITERATIONS),
+        required=required,
+        help=text,
+    )
+
+
+def weights_option(default: str) -> Callable[[Decorated], Decorated]:
+    """`--weights NAME|PATH`; `default` says which weights are used without it."""
+    return click.option(
+        "--weights",
+        metavar="NAME|PATH",
+        help=f"Installed weights, or a .safetensors file.  [default: {default}]",
+    )
+
+
+threads_option = click.option(
+    "--threads",
+    metavar="N",
+    type=click.IntRange(1, MAX_THREADS),
+    help="CPU threads to compute with.  [default: torch's choice]",
+)
+force_option = click.option("--force", is_flag=True, help="Overwrite OUT if it exists.")
+quiet_option = click.option(
+    "-q", "--quiet", is_flag=True, help="No result line and no progress; notices and errors only."
+)
+
+
+def derived_output(source: Path, ending: str) -> Path:
+    """The path of `source` with `ending` in place of its suffix: the output without `-o`.
+
+    Raises `InputFileError` if `source` has no name to derive one from: a folder such as `..`.
+    """
+    if source.name in ("", ".."):
+        raise InputFileError(f"cannot read {source}: it is a directory")
+    return source.with_name(source.stem + ending)
+
+
+def reject_same_file(source: Path, output: Path) -> None:
+    """Raise a usage error if both are one file, however they are spelled."""
+    same = os.path.realpath(source) == os.path.realpath(output)
+    if not same and source.exists() and output.exists():
+        same = source.samefile(output)  # hard links, and names that differ only in case
+    if same:
+        raise click.UsageError(f"IN and OUT are the same file: {source}")
+
+
+def use_threads(threads: int | None) -> None:
+    """Let torch compute with this many threads; None leaves its own choice."""
+    if threads is None:
+        return
+    import torch
+
+    torch.set_num_threads(threads)

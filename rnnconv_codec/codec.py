@@ -1,0 +1,365 @@
+"""The codec: image → residual → codes → segments → file, and back."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional
+
+from rnnconv_codec.container import (
+    Container,
+    Header,
+    Metadata,
+    PixelMode,
+    read_container,
+    write_container,
+)
+from rnnconv_codec.entropy.integer_model import CONTEXT_PREFIX, IntegerContextModel
+from rnnconv_codec.entropy.segments import GridSize, SegmentCoder
+from rnnconv_codec.errors import (
+    ImageSizeError,
+    IterationsError,
+    ModelMismatchError,
+    TruncatedFileWarning,
+    WeightsFormatError,
+)
+from rnnconv_codec.images import (
+    DEFAULT_MAX_PIXELS,
+    attach_metadata,
+    extract_metadata,
+    to_codec_mode,
+)
+from rnnconv_codec.networks.config import NetworkConfig
+from rnnconv_codec.networks.recurrent import (
+    SIZE_MULTIPLE,
+    RecurrentNetwork,
+    State,
+    build_network,
+    residual_loop,
+)
+from rnnconv_codec.weights import (
+    DEFAULT_WEIGHTS,
+    ModelFile,
+    find_weights,
+    load_model_file,
+    name_of_model,
+)
+
+Progress = Callable[[int, int], None]
+"""Called after each iteration with the iterations done and their total."""
+
+NETWORK_PREFIX = "network."
+
+HALF_RANGE = 127.5
+"""Pixels 0..255 are x = p / HALF_RANGE - 1 in the network."""
+
+
+@dataclass(frozen=True)
+class EncodedIteration:
+    """What the encoder has after an iteration.
+
+    Attributes:
+        codes: per grid (1, C, h, w), -1.0 or +1.0.
+        segment: the iteration's codes, range-coded.
+        picture: what a decoder shows after this iteration.
+    """
+
+    codes: list[Tensor]
+    segment: bytes
+    picture: Image.Image
+
+
+class Codec:
+    """A network and its context model, loaded from a weights file."""
+
+    def __init__(self, model: ModelFile, *, context_dtype: torch.dtype = torch.float32) -> None:
+        """Prepare a loaded weights file.
+
+        Args:
+            model: the weights file.
+            context_dtype: arithmetic of the context model; all give the same codes. int64 is
+                the oracle of the tests.
+
+        Raises:
+            WeightsFormatError: tensors do not fit the configuration.
+            IntegerRangeError: the context model would not be exact.
+        """
+        self.name = model.name
+        self.model_id = model.model_id
+        self.config: NetworkConfig = model.config
+        self.training = model.training
+        self._network = _load_network(model)
+        self._context = IntegerContextModel(
+            model.tensors,
+            self.config.grids,
+            self.config.iterations,
+            self.config.context,
+            context_dtype,
+        )
+
+    @classmethod
+    def load(cls, weights: str | os.PathLike[str] | None = None) -> Codec:
+        """The codec of a weights file.
+
+        Args:
+            weights: name of installed weights or path of a file; None is the default.
+
+        Raises:
+            WeightsError: not found, or not a fitting weights file.
+        """
+        path = find_weights(DEFAULT_WEIGHTS if weights is None else weights)
+        return cls(load_model_file(Path(path)))
+
+    @property
+    def iterations(self) -> int:
+        """The largest number of iterations of this model."""
+        return self.config.iterations
+
+    def encode(
+        self,
+        image: Image.Image,
+        *,
+        iterations: int | None = None,
+        progress: Progress | None = None,
+    ) -> bytes:
+        """Compress a picture.
+
+        Args:
+            image: of any Pillow mode; stored as 8-bit RGB or grey, upright.
+            iterations: 1 to the model's maximum, which None stands for.
+            progress: called after each iteration.
+
+        Returns:
+            The content of an `.rnc` file.
+
+        Raises:
+            IterationsError: not a number of iterations of this model.
+            ImageSizeError: the image has no pixels or too many.
+            ImageFormatError: its pixels cannot be converted.
+        """
+        total = self._checked_iterations(iterations)
+        metadata = extract_metadata(image)
+        pixels = to_codec_mode(image)
+        segments: list[bytes] = []
+        for done in self.encode_iterations(pixels, total):
+            segments.append(done.segment)
+            if progress is not None:
+                progress(len(segments), total)
+        return self.pack(pixels, segments, metadata)
+
+    def pack(
+        self, image: Image.Image, segments: list[bytes], metadata: Metadata | None = None
+    ) -> bytes:
+        """The `.rnc` file of a picture in mode RGB or L whose segments are known."""
+        mode = PixelMode.from_pillow_mode(image.mode)
+        header = Header(image.width, image.height, mode, len(segments), self.model_id)
+        return write_container(Container(header, tuple(segments), metadata or Metadata()))
+
+    def encode_iterations(
+        self, image: Image.Image, iterations: int | None = None
+    ) -> Iterator[EncodedIteration]:
+        """Compress a picture step by step, with what a decoder shows after each.
+
+        Args:
+            image: of mode RGB or L.
+            iterations: 1 to the model's maximum, which None stands for.
+
+        Raises:
+            IterationsError: not a number of iterations of this model.
+        """
+        total = self._checked_iterations(iterations)
+        mode = PixelMode.from_pillow_mode(image.mode)
+        with torch.inference_mode():
+            padded = _pad(_to_tensor(image))
+            coder = SegmentCoder(self._context, self._grid_sizes(padded.shape[2], padded.shape[3]))
+            for step in residual_loop(self._network, padded, total, _laid_out_sign):
+                picture = _to_image(step.reconstruction, image.size, mode)
+                yield EncodedIteration(step.codes, coder.encode(step.codes), picture)
+
+    def decode(
+        self,
+        data: bytes,
+        *,
+        iterations: int | None = None,
+        progress: Progress | None = None,
+        max_pixels: int = DEFAULT_MAX_PIXELS,
+    ) -> Image.Image:
+        """Decompress a picture.
+
+        Args:
+            data: content of an `.rnc` file.
+            iterations: 1 to what the file has, which None stands for.
+            progress: called after each iteration.
+            max_pixels: refuse larger pictures before anything is allocated.
+
+        Returns:
+            A picture of mode RGB or L, with ICC, EXIF and XMP in its `info`.
+
+        Raises:
+            ContainerError: the file is damaged.
+            ModelMismatchError: it was written with another model.
+            IterationsError: it does not have that many iterations.
+            ImageSizeError: the picture is larger than `max_pixels`.
+
+        Warns:
+            TruncatedFileWarning: the file was cut; the picture is what its whole iterations give.
+        """
+        container = read_container(data)
+        header = container.header
+        available = len(container.segments)
+        total = available if iterations is None else iterations
+        if not 1 <= total <= available:
+            raise IterationsError(
+                f"the file has {available} of {header.iterations} iterations, asked were {total}"
+            )
+        if header.width * header.height > max_pixels:
+            raise ImageSizeError(
+                f"the picture has {header.width}x{header.height} pixels, the limit is {max_pixels}"
+            )
+        if iterations is None and container.is_cut:
+            warnings.warn(
+                f"the file is cut: {available} of {header.iterations} iterations decoded",
+                TruncatedFileWarning,
+                stacklevel=2,
+            )
+        picture = self._reconstruct(container, total, progress)
+        attach_metadata(picture, container.metadata)
+        return picture
+
+    def decode_codes(self, data: bytes) -> list[list[Tensor]]:
+        """The codes of a file: per iteration and grid (1, C, h, w), -1.0 or +1.0.
+
+        Raises:
+            ContainerError: the file is damaged.
+            ModelMismatchError: it was written with another model.
+        """
+        container = read_container(data)
+        with torch.inference_mode():
+            return list(self._codes(container, len(container.segments)))
+
+    def _codes(self, container: Container, iterations: int) -> Iterator[list[Tensor]]:
+        header = container.header
+        if header.model_id != self.model_id:
+            raise ModelMismatchError(
+                f"the file was written with model {name_of_model(header.model_id)}, "
+                f"the weights loaded are {self.name}, model {self.model_id.hex()}"
+            )
+        if header.iterations > self.iterations:
+            raise ModelMismatchError(
+                f"the file declares {header.iterations} iterations, "
+                f"model {self.name} has {self.iterations}"
+            )
+        coder = SegmentCoder(
+            self._context,
+            self._grid_sizes(_padded_side(header.height), _padded_side(header.width)),
+        )
+        for segment in container.segments[:iterations]:
+            yield [_laid_out(codes) for codes in coder.decode(segment)]
+
+    def _reconstruct(
+        self, container: Container, iterations: int, progress: Progress | None
+    ) -> Image.Image:
+        state: State | None = None
+        with torch.inference_mode():
+            for index, codes in enumerate(self._codes(container, iterations)):
+                state = self._network.decode_iteration(codes, state, index)
+                if progress is not None:
+                    progress(index + 1, iterations)
+            assert state is not None
+            reconstruction = self._network.synthesise(state)
+            header = container.header
+            return _to_image(reconstruction, (header.width, header.height), header.mode)
+
+    def _checked_iterations(self, iterations: int | None) -> int:
+        if iterations is None:
+            return self.iterations
+        if not 1 <= iterations <= self.iterations:
+            raise IterationsError(
+                f"model {self.name} has 1 to {self.iterations} iterations, asked were {iterations}"
+            )
+        return iterations
+
+    def _grid_sizes(self, height: int, width: int) -> list[GridSize]:
+        return [(height // grid.stride, width // grid.stride) for grid in self.config.grids]
+
+
+def network_tensors(network: RecurrentNetwork) -> dict[str, Tensor]:
+    """The network's tensors by the names of a weights file."""
+    return {NETWORK_PREFIX + name: p.detach() for name, p in network.named_parameters()}
+
+
+def _load_network(model: ModelFile) -> RecurrentNetwork:
+    # Random weights that are overwritten at once would cost start-up time.
+    with torch.device("meta"):
+        network = build_network(model.config)
+    tensors = _checked_tensors(model, dict(network.named_parameters()))
+    network.load_state_dict(tensors, assign=True)
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return network.eval()
+
+
+def _checked_tensors(model: ModelFile, expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    tensors: dict[str, Tensor] = {}
+    for name, parameter in expected.items():
+        tensor = model.tensors.get(NETWORK_PREFIX + name)
+        if tensor is None or tensor.shape != parameter.shape or tensor.dtype != torch.float32:
+            raise WeightsFormatError(
+                f"weights {model.name}: no float32 {NETWORK_PREFIX}{name} of shape "
+                f"{tuple(parameter.shape)}"
+            )
+        if not bool(torch.isfinite(tensor).all()):
+            raise WeightsFormatError(f"weights {model.name}: {name} is not finite")
+        tensors[name] = tensor
+    unknown = [
+        name
+        for name in model.tensors
+        if not name.startswith(CONTEXT_PREFIX) and name.removeprefix(NETWORK_PREFIX) not in tensors
+    ]
+    if unknown:
+        raise WeightsFormatError(f"weights {model.name}: unexpected tensor {unknown[0]}")
+    return tensors
+
+
+def _laid_out(codes: Tensor) -> Tensor:
+    """Codes in one memory layout, so that encoder and decoder run the same arithmetic."""
+    return codes.contiguous().contiguous(memory_format=torch.channels_last)
+
+
+def _laid_out_sign(activations: Tensor) -> Tensor:
+    return _laid_out(torch.where(activations >= 0, 1.0, -1.0))
+
+
+def _padded_side(side: int) -> int:
+    return -(-side // SIZE_MULTIPLE) * SIZE_MULTIPLE
+
+
+def _to_tensor(image: Image.Image) -> Tensor:
+    pixels: NDArray[np.float32] = np.asarray(image, np.float32) / HALF_RANGE - 1
+    if pixels.ndim == 2:
+        pixels = np.repeat(pixels[:, :, None], 3, 2)
+    return torch.from_numpy(pixels).permute(2, 0, 1)[None]
+
+
+def _pad(image: Tensor) -> Tensor:
+    """Repeat the last row and column up to the next multiple of `SIZE_MULTIPLE`."""
+    height, width = image.shape[2:]
+    padding = (0, _padded_side(width) - width, 0, _padded_side(height) - height)
+    padded = functional.pad(image, padding, mode="replicate")
+    return padded.contiguous(memory_format=torch.channels_last)
+
+
+def _to_image(reconstruction: Tensor, size: tuple[int, int], mode: PixelMode) -> Image.Image:
+    width, height = size
+    cropped = reconstruction[0, :, :height, :width]
+    levels = ((cropped + 1) * HALF_RANGE).round().clamp(0, 255).to(torch.uint8)
+    picture = Image.fromarray(levels.permute(1, 2, 0).contiguous().numpy())
+    return picture.convert(mode.pillow_mode)

@@ -1,0 +1,462 @@
+"""The bytes of an `.rnc` file: a header, optional metadata, and one chunk per iteration.
+
+This module knows nothing of what is inside a segment. The layout is specified in
+`docs/FORMAT.md`; the rules that shape the reader are:
+
+- A file cut anywhere after its first whole iteration is still a picture: what is whole is
+  returned and `Container.is_cut` is true.
+- Damage is never mistaken for a shorter picture, with one exception that no reader can
+  avoid: if a damaged length makes a chunk run past the end of the data, the file looks cut
+  at that chunk, and is treated so.
+- Nothing is allocated on the word of a length field: all payloads are slices of the data.
+"""
+
+from __future__ import annotations
+
+import enum
+import struct
+import zlib
+from dataclasses import dataclass, replace
+
+from rnnconv_codec.errors import (
+    ArgumentError,
+    ChecksumError,
+    ChunkOrderError,
+    IterationsError,
+    MalformedChunkError,
+    NotAnRncFileError,
+    TruncatedHeaderError,
+    UnknownChunkError,
+    UnsupportedVersionError,
+)
+
+MAGIC = b"\x89RNC\r\n\x1a\n"
+FORMAT_VERSION = 1
+
+MAX_DIMENSION = 65535
+"""The largest width and the largest height, in pixels."""
+
+MAX_ITERATIONS = 255
+"""The most iterations a file can declare: the field has one byte."""
+
+MODEL_ID_BYTES = 8
+
+_LENGTH_BITS_PER_BYTE = 7
+_LENGTH_VALUE_MASK = 0x7F
+_LENGTH_CONTINUES = 0x80
+_MAX_LENGTH_BYTES = 4
+
+MAX_CHUNK_BYTES = (1 << (_LENGTH_BITS_PER_BYTE * _MAX_LENGTH_BYTES)) - 1
+"""The longest payload of a chunk, in bytes: what a length of four bytes can say."""
+
+OPTIONAL_BIT = 0x80
+"""Set in the type of a chunk that a reader may skip if it does not know it."""
+
+
+class ChunkType(enum.IntEnum):
+    """The chunk types of version 1."""
+
+    HEADER = 0x01
+    ITERATION = 0x02
+    ICC = OPTIONAL_BIT | 0x01
+    EXIF = OPTIONAL_BIT | 0x02
+    XMP = OPTIONAL_BIT | 0x03
+    ALPHA = OPTIONAL_BIT | 0x04
+
+
+# In the order in which the chunks are written; the names are the fields of `Metadata`.
+_METADATA_TYPES = {
+    "icc": ChunkType.ICC,
+    "exif": ChunkType.EXIF,
+    "xmp": ChunkType.XMP,
+    "alpha": ChunkType.ALPHA,
+}
+_METADATA_NAMES = {chunk_type: name for name, chunk_type in _METADATA_TYPES.items()}
+
+_HEADER_STRUCT = struct.Struct(f"<IIBB{MODEL_ID_BYTES}s")  # width, height, mode, iterations, id
+_CRC_STRUCT = struct.Struct("<I")
+_TYPE_BYTES = 1
+_VERSION_BYTES = 1
+_BITS_PER_BYTE = 8
+
+
+class PixelMode(enum.Enum):
+    """What the samples of the picture are; the values are those in the file."""
+
+    RGB = 0
+    GREY = 1
+
+    @property
+    def pillow_mode(self) -> str:
+        """Pillow's name of the mode: "RGB" or "L"."""
+        return "RGB" if self is PixelMode.RGB else "L"
+
+    @classmethod
+    def from_pillow_mode(cls, mode: str) -> PixelMode:
+        """The pixel mode of a Pillow mode; raises `ArgumentError` unless it is "RGB" or "L"."""
+        for candidate in cls:
+            if candidate.pillow_mode == mode:
+                return candidate
+        raise ArgumentError(f"pictures of mode {mode!r} cannot be stored, only RGB and L")
+
+
+@dataclass(frozen=True)
+class Header:
+    """What the header chunk says. Sizes in pixels; `model_id` has 8 bytes."""
+
+    width: int
+    height: int
+    mode: PixelMode
+    iterations: int
+    model_id: bytes
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """What travels with the picture, each as raw bytes, or None where the file has none."""
+
+    icc: bytes | None = None
+    exif: bytes | None = None
+    xmp: bytes | None = None
+    alpha: bytes | None = None
+
+
+@dataclass(frozen=True)
+class Container:
+    """The content of an `.rnc` file; `segments` holds the payload of each whole iteration."""
+
+    header: Header
+    segments: tuple[bytes, ...]
+    metadata: Metadata = Metadata()
+
+    @property
+    def missing_iterations(self) -> int:
+        """How many of the declared iterations are not there; 0 for a whole file."""
+        return self.header.iterations - len(self.segments)
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether the file ends before its last declared iteration."""
+        return self.missing_iterations > 0
+
+
+@dataclass(frozen=True)
+class FileInfo:
+    """What can be told of an `.rnc` file without decoding it.
+
+    `iterations` can be decoded, `declared_iterations` were encoded. `bpp` counts all bytes of
+    the file as it is. `cumulative_bpp[t - 1]` is what the file has after `truncate` to t
+    iterations, so its last value is below `bpp` if the file has a partial chunk at its end or
+    unknown chunks. `metadata_bytes` maps the names of the metadata that are there ("icc",
+    "exif", "xmp", "alpha") to the lengths of their payloads.
+    """
+
+    version: int
+    width: int
+    height: int
+    mode: PixelMode
+    iterations: int
+    declared_iterations: int
+    model_id: str
+    segment_bytes: tuple[int, ...]
+    metadata_bytes: dict[str, int]
+    file_bytes: int
+    bpp: float
+    cumulative_bpp: tuple[float, ...]
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether the file ends before its last declared iteration."""
+        return self.iterations < self.declared_iterations
+
+
+# --- writing ---------------------------------------------------------------------------------
+
+
+def write_container(container: Container) -> bytes:
+    """Return the bytes of the `.rnc` file with this content.
+
+    Raises `ArgumentError` if a field is outside its range, or if there are not exactly as many
+    segments as the header declares: only cutting makes a cut file.
+    """
+    header, metadata = container.header, container.metadata
+    _check_arguments(container)
+    parts = [MAGIC, bytes([FORMAT_VERSION])]
+    parts += _chunk(
+        ChunkType.HEADER,
+        _HEADER_STRUCT.pack(
+            header.width, header.height, header.mode.value, header.iterations, header.model_id
+        ),
+    )
+    for name, payload in _present(metadata).items():
+        parts += _chunk(_METADATA_TYPES[name], payload)
+    for segment in container.segments:
+        parts += _chunk(ChunkType.ITERATION, segment)
+    return b"".join(parts)
+
+
+def truncate(data: bytes, *, iterations: int) -> bytes:
+    """Return the `.rnc` file `data` with its first `iterations` iterations only.
+
+    The result is a whole file, byte for byte what `write_container` makes of the same
+    segments: the header declares `iterations`, metadata stay, and optional chunks of unknown
+    type are dropped, because what they say may not hold for the shorter file.
+
+    Raises `IterationsError` unless `iterations` is between 1 and the number of whole iterations
+    in `data`, and what `read_container` raises.
+    """
+    container = read_container(data)
+    available = len(container.segments)
+    if not _has_type(iterations, int) or not 1 <= iterations <= available:
+        raise IterationsError(
+            f"{iterations} iterations are not available, the file has 1 to {available}"
+        )
+    header = replace(container.header, iterations=iterations)
+    return write_container(
+        replace(container, header=header, segments=container.segments[:iterations])
+    )
+
+
+def _chunk(chunk_type: ChunkType, payload: bytes) -> list[bytes]:
+    start = bytes([chunk_type]) + _write_length(len(payload))
+    return [start, payload, _CRC_STRUCT.pack(zlib.crc32(payload, zlib.crc32(start)))]
+
+
+def _write_length(length: int) -> bytes:
+    written = bytearray()
+    while length > _LENGTH_VALUE_MASK:
+        written.append((length & _LENGTH_VALUE_MASK) | _LENGTH_CONTINUES)
+        length >>= _LENGTH_BITS_PER_BYTE
+    written.append(length)
+    return bytes(written)
+
+
+def _present(metadata: Metadata) -> dict[str, bytes]:
+    """The metadata that are there, by name, in the order in which they are written."""
+    every = {name: getattr(metadata, name) for name in _METADATA_TYPES}
+    return {name: payload for name, payload in every.items() if payload is not None}
+
+
+def _check_arguments(container: Container) -> None:
+    header = container.header
+    for field in ("width", "height", "iterations"):
+        if not _has_type(getattr(header, field), int):
+            raise ArgumentError(f"{field} must be a whole number")
+    fault = _header_fault(header)
+    if fault is not None:
+        raise ArgumentError(fault)
+    if not _has_type(header.mode, PixelMode):
+        raise ArgumentError(f"{header.mode!r} is not a pixel mode")
+    if not _has_type(header.model_id, bytes) or len(header.model_id) != MODEL_ID_BYTES:
+        raise ArgumentError(f"a model id is {MODEL_ID_BYTES} bytes")
+    if len(container.segments) != header.iterations:
+        raise ArgumentError(
+            f"{len(container.segments)} segments, but the header declares {header.iterations}"
+        )
+    payloads = {
+        f"segment {number}": segment for number, segment in enumerate(container.segments, 1)
+    }
+    for name, payload in (payloads | _present(container.metadata)).items():
+        if not _has_type(payload, bytes):
+            raise ArgumentError(f"{name} must be bytes, not {type(payload).__name__}")
+        if len(payload) > MAX_CHUNK_BYTES:
+            raise ArgumentError(f"{name} has {len(payload)} bytes, at most {MAX_CHUNK_BYTES} fit")
+
+
+def _has_type(value: object, expected: type) -> bool:
+    # Takes an object because the type checker believes the annotations; callers need not.
+    return isinstance(value, expected)
+
+
+def _header_fault(header: Header) -> str | None:
+    """What is out of range in a header's numbers, None if nothing is."""
+    if not (1 <= header.width <= MAX_DIMENSION and 1 <= header.height <= MAX_DIMENSION):
+        return f"{header.width}x{header.height} pixels: each side must be 1 to {MAX_DIMENSION}"
+    if not 1 <= header.iterations <= MAX_ITERATIONS:
+        return f"{header.iterations} iterations: there must be 1 to {MAX_ITERATIONS}"
+    return None
+
+
+# --- reading ---------------------------------------------------------------------------------
+
+
+def read_container(data: bytes) -> Container:
+    """Parse the bytes of an `.rnc` file.
+
+    A file that ends early, between two chunks or inside one, gives the iterations that are
+    whole. Optional chunks of unknown type are checked and left out.
+
+    Raises `NotAnRncFileError`, `UnsupportedVersionError`, `TruncatedHeaderError` (the data end
+    before the first iteration is whole), `ChecksumError`, `MalformedChunkError`,
+    `ChunkOrderError` or `UnknownChunkError`.
+    """
+    view = memoryview(data)
+    position = _check_signature(view)
+    first = _next_chunk(view, position)
+    if first is None:
+        raise TruncatedHeaderError("the file ends inside its header")
+    header = _read_header(first)
+    position = first.end
+
+    metadata: dict[str, bytes] = {}
+    segments: list[bytes] = []
+    while len(segments) < header.iterations:
+        chunk = _next_chunk(view, position)
+        if chunk is None:
+            break
+        position = chunk.end
+        if chunk.type == ChunkType.ITERATION:
+            segments.append(bytes(chunk.payload))
+        elif chunk.type in _METADATA_NAMES:
+            name = _METADATA_NAMES[ChunkType(chunk.type)]
+            if segments:
+                raise ChunkOrderError(f"the {name} chunk comes after the first iteration")
+            if name in metadata:
+                raise ChunkOrderError(f"there is more than one {name} chunk")
+            metadata[name] = bytes(chunk.payload)
+        elif chunk.type == ChunkType.HEADER:
+            raise ChunkOrderError("there is more than one header")
+        elif not chunk.type & OPTIONAL_BIT:
+            raise UnknownChunkError(
+                f"chunk type 0x{chunk.type:02x} is needed for decoding but not known"
+            )
+    if not segments:
+        raise TruncatedHeaderError("the file ends before its first iteration is complete")
+    if len(segments) == header.iterations:
+        _check_tail(view, position)
+    return Container(header, tuple(segments), Metadata(**metadata))
+
+
+def inspect(data: bytes) -> FileInfo:
+    """Describe an `.rnc` file without decoding its picture.
+
+    Raises what `read_container` raises.
+    """
+    container = read_container(data)
+    header = container.header
+    segment_bytes = tuple(len(segment) for segment in container.segments)
+    metadata_bytes = {name: len(found) for name, found in _present(container.metadata).items()}
+    bits_per_byte_of_file = _BITS_PER_BYTE / (header.width * header.height)
+    size = len(MAGIC) + _VERSION_BYTES + _chunk_bytes(_HEADER_STRUCT.size)
+    size += sum(_chunk_bytes(length) for length in metadata_bytes.values())
+    cumulative_bpp = []
+    for length in segment_bytes:
+        size += _chunk_bytes(length)
+        cumulative_bpp.append(size * bits_per_byte_of_file)
+    return FileInfo(
+        version=FORMAT_VERSION,
+        width=header.width,
+        height=header.height,
+        mode=header.mode,
+        iterations=len(container.segments),
+        declared_iterations=header.iterations,
+        model_id=header.model_id.hex(),
+        segment_bytes=segment_bytes,
+        metadata_bytes=metadata_bytes,
+        file_bytes=len(data),
+        bpp=len(data) * bits_per_byte_of_file,
+        cumulative_bpp=tuple(cumulative_bpp),
+    )
+
+
+@dataclass(frozen=True)
+class _Chunk:
+    """A chunk whose checksum is right; `end` is where the next one starts."""
+
+    type: int
+    payload: memoryview
+    end: int
+
+
+def _check_signature(view: memoryview) -> int:
+    """Check the magic and the version; return where the first chunk starts."""
+    found = bytes(view[: len(MAGIC)])
+    if not MAGIC.startswith(found):
+        # The tail of the magic is there to be destroyed by transfers that "correct" text.
+        name_bytes = MAGIC[:4]
+        if found.startswith(name_bytes):
+            raise NotAnRncFileError("an .rnc file damaged by a transfer as text")
+        raise NotAnRncFileError("not an .rnc file")
+    if len(view) < len(MAGIC) + _VERSION_BYTES:
+        raise TruncatedHeaderError(
+            "the file ends inside its header" if found else "the file is empty"
+        )
+    version = view[len(MAGIC)]
+    if version != FORMAT_VERSION:
+        raise UnsupportedVersionError(
+            f"format version {version}, this program reads version {FORMAT_VERSION}"
+        )
+    return len(MAGIC) + _VERSION_BYTES
+
+
+def _next_chunk(view: memoryview, start: int) -> _Chunk | None:
+    """The chunk at `start`, or None if the data end before it does."""
+    length_start = start + _TYPE_BYTES
+    parsed = _read_length(view, length_start)
+    if parsed is None:
+        return None
+    length, payload_start = parsed
+    payload_end = payload_start + length
+    end = payload_end + _CRC_STRUCT.size
+    if end > len(view):
+        return None
+    # The checksum comes before any look at the type, so damage is reported as damage.
+    (stored,) = _CRC_STRUCT.unpack(view[payload_end:end])
+    if zlib.crc32(view[start:payload_end]) != stored:
+        raise ChecksumError(f"the checksum of the chunk at byte {start} is wrong")
+    return _Chunk(view[start], view[payload_start:payload_end], end)
+
+
+def _read_length(view: memoryview, start: int) -> tuple[int, int] | None:
+    """A length and where it ends, or None if the data end first."""
+    length = 0
+    for index in range(_MAX_LENGTH_BYTES):
+        if start + index >= len(view):
+            return None
+        byte = view[start + index]
+        length |= (byte & _LENGTH_VALUE_MASK) << (_LENGTH_BITS_PER_BYTE * index)
+        if not byte & _LENGTH_CONTINUES:
+            if index > 0 and byte == 0:
+                raise MalformedChunkError(f"the length at byte {start} is not in shortest form")
+            return length, start + index + 1
+    raise MalformedChunkError(
+        f"the length at byte {start} is longer than {_MAX_LENGTH_BYTES} bytes"
+    )
+
+
+def _read_header(chunk: _Chunk) -> Header:
+    if chunk.type != ChunkType.HEADER:
+        raise ChunkOrderError(f"the first chunk has type 0x{chunk.type:02x}, not the header's")
+    if len(chunk.payload) != _HEADER_STRUCT.size:
+        raise MalformedChunkError(
+            f"the header has {len(chunk.payload)} bytes instead of {_HEADER_STRUCT.size}"
+        )
+    width, height, mode, iterations, model_id = _HEADER_STRUCT.unpack(chunk.payload)
+    try:
+        pixel_mode = PixelMode(mode)
+    except ValueError:
+        raise MalformedChunkError(f"the header has the unknown pixel mode {mode}") from None
+    header = Header(width, height, pixel_mode, iterations, model_id)
+    fault = _header_fault(header)
+    if fault is not None:
+        raise MalformedChunkError(f"the header declares {fault}")
+    return header
+
+
+def _check_tail(view: memoryview, position: int) -> None:
+    """Check that only whole optional chunks of unknown type follow the last iteration."""
+    while position < len(view):
+        chunk = _next_chunk(view, position) if view[position] & OPTIONAL_BIT else None
+        if chunk is None:
+            raise MalformedChunkError(
+                f"{len(view) - position} bytes follow the last declared iteration"
+            )
+        if chunk.type in _METADATA_NAMES:
+            name = _METADATA_NAMES[ChunkType(chunk.type)]
+            raise ChunkOrderError(f"the {name} chunk comes after the first iteration")
+        position = chunk.end
+
+
+def _chunk_bytes(payload_bytes: int) -> int:
+    """The size in the file of a chunk with a payload of this many bytes."""
+    return _TYPE_BYTES + len(_write_length(payload_bytes)) + payload_bytes + _CRC_STRUCT.size

@@ -1,0 +1,1 @@
+"""Context model, range coder and segments: codes to bytes and back."""

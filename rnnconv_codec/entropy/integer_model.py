@@ -1,0 +1,432 @@
+"""The context model in exact integers: what encoders and decoders run (DESIGN, section 3).
+
+All values are integers. They are held in a floating-point type because convolutions are fast
+there; as every partial sum stays below 2^24 (checked when the model is made), no order of
+summation, thread count, instruction set or device can change a bit. The same class runs in
+float64 and, as the oracle of the tests, in int64.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from rnnconv_codec.entropy.context_model import ContextModel, GridContextModel, QuantisedConv2d
+from rnnconv_codec.entropy.fixed_point import (
+    EXACT_LIMIT,
+    FRACTION_BITS,
+    MAX_ACTIVATION,
+    MAX_LOGIT,
+    MAX_SHIFT,
+    UNIT,
+)
+from rnnconv_codec.entropy.probability_table import (
+    PROBABILITY_TOTAL,
+    TABLE_LENGTH,
+    make_table,
+)
+from rnnconv_codec.errors import IntegerRangeError, WeightsFormatError
+from rnnconv_codec.networks.config import CodeGrid, ContextModelConfig
+
+MAX_FIXED_BIAS = 1 << 20
+"""Biases added in fixed point are below this; trained ones are below a thousand."""
+
+CONTEXT_PREFIX = "context."
+TABLE_NAME = CONTEXT_PREFIX + "table"
+
+
+def export_context(model: ContextModel) -> dict[str, Tensor]:
+    """The integer tensors of a trained context model, by the names of a weights file."""
+    tensors = {TABLE_NAME: torch.from_numpy(make_table())}
+    with torch.no_grad():
+        for index, grid in enumerate(model.grids):
+            assert isinstance(grid, GridContextModel)
+            for name, tensor in _export_grid(grid).items():
+                tensors[f"{CONTEXT_PREFIX}{index}.{name}"] = tensor.contiguous()
+    return tensors
+
+
+def _export_grid(grid: GridContextModel) -> dict[str, Tensor]:
+    shifts = grid.accumulator_shifts()
+    scale = torch.exp2(shifts).view(-1, 1, 1, 1)
+    iterations = range(len(grid.heads))
+    tensors = {
+        "accumulate.weight": torch.stack(
+            [(grid.accumulator_weight(t) * scale).round().to(torch.int8) for t in iterations]
+        ),
+        "accumulate.shift": (shifts - FRACTION_BITS).to(torch.int8),
+        "iteration_bias": _fixed(grid.iteration_bias),
+        "feature_bias": _fixed(grid.feature_bias),
+    }
+    layers: dict[str, list[QuantisedConv2d]] = {
+        "hidden": [grid.hidden],
+        "pointwise": [grid.pointwise],
+        "masked": [grid.masked],
+        "heads": [_layer(head) for head in grid.heads],
+        "masked_heads": [_layer(head) for head in grid.masked_heads],
+    }
+    if grid.from_coarser is not None:
+        layers["from_coarser"] = [grid.from_coarser]
+    for name, modules in layers.items():
+        exported = [_export_layer(module) for module in modules]
+        for part in exported[0]:
+            values = [layer[part] for layer in exported]
+            per_iteration = name in ("heads", "masked_heads")
+            tensors[f"{name}.{part}"] = torch.stack(values) if per_iteration else values[0]
+    return tensors
+
+
+def _layer(module: torch.nn.Module) -> QuantisedConv2d:
+    assert isinstance(module, QuantisedConv2d)
+    return module
+
+
+def _fixed(values: Tensor) -> Tensor:
+    return torch.floor(values * UNIT + 0.5).to(torch.int32)
+
+
+def _export_layer(layer: QuantisedConv2d) -> dict[str, Tensor]:
+    weight, bias, shifts = layer.quantised()
+    scale = torch.exp2(shifts).view(-1, 1, 1, 1)
+    exported = {
+        "weight": (weight * scale).round().to(torch.int8),
+        # Accumulators on activations have FRACTION_BITS more bits than those on codes.
+        "shift": (shifts + layer.input_bits - FRACTION_BITS).to(torch.int8),
+    }
+    if bias is not None:
+        exported["bias"] = (bias * torch.exp2(shifts + layer.input_bits)).round().to(torch.int32)
+    return exported
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """A convolution ready to run.
+
+    Attributes:
+        weight: integers (O, I, k, k).
+        bias: integers (O,), with the half that makes the shift round half up.
+        shift: right shift (O,) of the result, -FRACTION_BITS..MAX_SHIFT.
+    """
+
+    weight: Tensor
+    bias: Tensor
+    shift: Tensor
+
+    def accumulate(self, input: Tensor) -> Tensor:
+        padding = self.weight.shape[2] // 2
+        if self.weight.dtype == torch.int64:
+            return _convolve_integers(input, self.weight, self.bias, padding)
+        return functional.conv2d(input, self.weight, self.bias, padding=padding)
+
+    def __call__(self, input: Tensor) -> Tensor:
+        return _shift_right(self.accumulate(input), self.shift)
+
+    def rows(self, first: int, last: int) -> _Layer:
+        """The layer with only some of its outputs."""
+        return _Layer(self.weight[first:last], self.bias[first:last], self.shift[first:last])
+
+    def columns(self, last: int) -> _Layer:
+        """The layer with only its first inputs."""
+        return _Layer(self.weight[:, :last].contiguous(), self.bias, self.shift)
+
+
+def _convolve_integers(input: Tensor, weight: Tensor, bias: Tensor, padding: int) -> Tensor:
+    """A convolution in int64, by shifting and adding: the oracle."""
+    size = weight.shape[2]
+    height, width = input.shape[2:]
+    padded = functional.pad(input, (padding,) * 4)
+    result = bias.view(1, -1, 1, 1).expand(input.shape[0], -1, height, width).clone()
+    for row in range(size):
+        for column in range(size):
+            window = padded[:, :, row : row + height, column : column + width]
+            result += torch.einsum("oi,nihw->nohw", weight[:, :, row, column], window)
+    return result
+
+
+def _shift_right(accumulator: Tensor, shift: Tensor) -> Tensor:
+    """⌊accumulator / 2^shift⌋ per channel; a negative shift multiplies."""
+    if accumulator.dtype == torch.int64:
+        by = shift.view(1, -1, 1, 1)
+        return (accumulator << (-by).clamp(min=0)) >> by.clamp(min=0)
+    scale = torch.exp2(-shift.to(accumulator.dtype)).view(1, -1, 1, 1)
+    return torch.floor(accumulator * scale)
+
+
+def _clip(values: Tensor) -> Tensor:
+    return values.clamp(0, MAX_ACTIVATION)
+
+
+def _half(shift: Tensor) -> Tensor:
+    """What is added before a right shift so that it rounds half up."""
+    return torch.where(shift > 0, 1 << (shift.clamp(min=1) - 1), 0)
+
+
+class _TensorReader:
+    """Takes tensors out of a weights file and checks type, shape and range of each."""
+
+    def __init__(self, tensors: Mapping[str, Tensor], prefix: str, dtype: torch.dtype) -> None:
+        self._tensors = tensors
+        self._prefix = prefix
+        self._dtype = dtype
+
+    def integers(self, name: str, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+        """A tensor as int64."""
+        tensor = self._tensors.get(self._prefix + name)
+        if tensor is None:
+            raise WeightsFormatError(f"the weights have no {self._prefix}{name}")
+        if tensor.shape != shape or tensor.dtype != dtype:
+            raise WeightsFormatError(
+                f"{self._prefix}{name}: {tensor.dtype} {tuple(tensor.shape)}, "
+                f"expected {dtype} {shape}"
+            )
+        return tensor.to(torch.int64)
+
+    def shift(self, name: str, shape: tuple[int, ...]) -> Tensor:
+        """Right shifts in their range."""
+        shift = self.integers(name, shape, torch.int8)
+        if int(shift.min()) < -FRACTION_BITS or int(shift.max()) > MAX_SHIFT:
+            raise IntegerRangeError(f"{self._prefix}{name}: shift out of range")
+        return shift
+
+    def fixed_bias(self, name: str, shape: tuple[int, ...]) -> Tensor:
+        """A bias in fixed point, ready for broadcasting over (N, C, H, W) per iteration."""
+        bias = self.integers(name, shape, torch.int32)
+        if int(bias.abs().max()) > MAX_FIXED_BIAS:
+            raise IntegerRangeError(f"{self._prefix}{name}: bias out of range")
+        return bias.to(self._dtype)[:, None, :, None, None]
+
+    def layers(
+        self,
+        name: str,
+        shape: tuple[int, int, int],
+        *,
+        largest_input: int,
+        bias: bool = True,
+        count: int | None = None,
+    ) -> list[_Layer]:
+        """One layer, or one per iteration: outputs, inputs and kernel size in `shape`."""
+        outputs, inputs, kernel = shape
+        lead = () if count is None else (count,)
+        weight = self.integers(
+            f"{name}.weight", (*lead, outputs, inputs, kernel, kernel), torch.int8
+        )
+        shift = self.shift(f"{name}.shift", (*lead, outputs))
+        offset = torch.zeros_like(shift)
+        if bias:
+            offset = self.integers(f"{name}.bias", (*lead, outputs), torch.int32)
+        rounded = offset + _half(shift)
+        bound = weight.abs().flatten(len(lead) + 1).sum(-1) * largest_input + rounded.abs()
+        scaled = bound << (-shift).clamp(min=0)
+        if int(scaled.max()) >= EXACT_LIMIT:
+            raise IntegerRangeError(
+                f"{self._prefix}{name}: a partial sum could reach {int(scaled.max())}, "
+                f"beyond 2^24: it would not be exact in float32"
+            )
+        layers = [
+            _Layer(w.to(self._dtype), b.to(self._dtype), s)
+            for w, b, s in zip(
+                weight.reshape(-1, outputs, inputs, kernel, kernel),
+                rounded.reshape(-1, outputs),
+                shift.reshape(-1, outputs),
+                strict=True,
+            )
+        ]
+        return layers
+
+
+class IntegerGridModel:
+    """The integer context model of one grid."""
+
+    def __init__(
+        self,
+        tensors: Mapping[str, Tensor],
+        index: int,
+        grid: CodeGrid,
+        iterations: int,
+        config: ContextModelConfig,
+        dtype: torch.dtype,
+    ) -> None:
+        hidden, channels = config.hidden_channels, grid.channels
+        self.groups = config.groups
+        self.channels = channels
+        self.hidden_channels = hidden
+        self.dtype = dtype
+        read = _TensorReader(tensors, f"{CONTEXT_PREFIX}{index}.", dtype)
+        self._iteration_bias = read.fixed_bias("iteration_bias", (iterations, hidden))
+        self._feature_bias = read.fixed_bias("feature_bias", (iterations, hidden))
+        self._accumulators, self._state_half, self._state_shift = self._read_accumulators(
+            read, iterations
+        )
+        self._from_coarser: _Layer | None = None
+        if index:
+            shape = (4 * hidden, hidden, 1)
+            self._from_coarser = read.layers("from_coarser", shape, largest_input=MAX_ACTIVATION)[0]
+        self._hidden = read.layers("hidden", (hidden, hidden, 3), largest_input=MAX_ACTIVATION)[0]
+        self._pointwise = read.layers(
+            "pointwise", (hidden, hidden, 1), largest_input=MAX_ACTIVATION
+        )[0]
+        masked = read.layers("masked", (hidden, channels, 3), largest_input=1, bias=False)[0]
+        shape = (channels, hidden, 1)
+        self._heads = read.layers("heads", shape, count=iterations, largest_input=MAX_ACTIVATION)
+        masked_heads = read.layers(
+            "masked_heads", shape, count=iterations, bias=False, largest_input=MAX_ACTIVATION
+        )
+        self._masked = [
+            masked.rows(*self._block(hidden, group)).columns(group * channels // self.groups)
+            for group in range(self.groups)
+        ]
+        self._masked_heads = [
+            [
+                layer.rows(*self._block(channels, group)).columns(
+                    (group + 1) * hidden // self.groups
+                )
+                for group in range(self.groups)
+            ]
+            for layer in masked_heads
+        ]
+
+    def _block(self, channels: int, group: int) -> tuple[int, int]:
+        return group * channels // self.groups, (group + 1) * channels // self.groups
+
+    def _read_accumulators(
+        self, read: _TensorReader, iterations: int
+    ) -> tuple[list[_Layer], Tensor, Tensor]:
+        hidden, channels = self.hidden_channels, self.channels
+        weight = read.integers(
+            "accumulate.weight", (iterations, hidden, channels, 3, 3), torch.int8
+        )
+        shift = read.shift("accumulate.shift", (hidden,))
+        half = _half(shift)
+        # The running state adds up all iterations: their sum is what must stay exact.
+        bound = weight.abs().sum((0, 2, 3, 4)) + half
+        if int((bound << (-shift).clamp(min=0)).max()) >= EXACT_LIMIT:
+            raise IntegerRangeError("the running state could leave the exact range of float32")
+        zero = torch.zeros(hidden, dtype=self.dtype)
+        layers = [_Layer(w.to(self.dtype), zero, shift) for w in weight]
+        return layers, half.to(self.dtype).view(1, -1, 1, 1), shift
+
+    def _state_in_fixed_point(self, state: Tensor) -> Tensor:
+        return _shift_right(state + self._state_half, self._state_shift)
+
+    def accumulated(self, state: Tensor | None, bits: Tensor, iteration: int) -> Tensor:
+        """The running state with the codes (N, C, h, w) of an iteration, 0/1, added."""
+        added = self._accumulators[iteration].accumulate(bits)
+        return added if state is None else state + added
+
+    def features(self, state: Tensor, iteration: int) -> Tensor:
+        """What the next finer grid sees of a running state."""
+        return _clip(self._state_in_fixed_point(state) + self._feature_bias[iteration])
+
+    def begin(
+        self, state: Tensor | None, coarser: Tensor | None, iteration: int, size: tuple[int, int]
+    ) -> GroupPass:
+        """Start an iteration of a grid of `size` = (h, w) cells."""
+        base = self._iteration_bias[iteration]
+        if state is not None:
+            base = base + self._state_in_fixed_point(state)
+        if self._from_coarser is not None:
+            assert coarser is not None
+            base = base + functional.pixel_shuffle(self._from_coarser(coarser), 2)
+        base = base.expand(1, -1, *size).contiguous(memory_format=torch.channels_last)
+        context = _clip(base)
+        context = _clip(self._hidden(context) + context)
+        return GroupPass(
+            self,
+            iteration,
+            self._pointwise(context),
+            self._heads[iteration](context),
+        )
+
+    def current_features(self, group: int, bits: Tensor | None, pointwise: Tensor) -> Tensor:
+        """Hidden features of a group from the codes of the groups before it."""
+        first, last = self._block(self.hidden_channels, group)
+        features = pointwise[:, first:last]
+        if bits is not None:
+            features = features + self._masked[group](bits)
+        return _clip(features)
+
+    def group_logits(
+        self, group: int, iteration: int, features: Tensor, from_heads: Tensor
+    ) -> Tensor:
+        """Logits of a group from the hidden features of the groups up to it."""
+        first, last = self._block(self.channels, group)
+        logits = from_heads[:, first:last] + self._masked_heads[iteration][group](features)
+        return logits.clamp(-MAX_LOGIT, MAX_LOGIT)
+
+
+class GroupPass:
+    """One iteration of one grid: the logits of its channel groups, one group after another."""
+
+    def __init__(
+        self, model: IntegerGridModel, iteration: int, pointwise: Tensor, from_heads: Tensor
+    ) -> None:
+        self._model = model
+        self._iteration = iteration
+        self._pointwise = pointwise
+        self._from_heads = from_heads
+        self._bits: list[Tensor] = []
+        self._features: list[Tensor] = []
+
+    def logits(self) -> Tensor:
+        """Logits (1, C/groups, h, w) of the next group, integers in ±`MAX_LOGIT`."""
+        group = len(self._bits)
+        bits = torch.cat(self._bits, 1) if self._bits else None
+        self._features.append(self._model.current_features(group, bits, self._pointwise))
+        return self._model.group_logits(
+            group, self._iteration, torch.cat(self._features, 1), self._from_heads
+        )
+
+    def push(self, bits: Tensor) -> None:
+        """The codes (1, C/groups, h, w) of the group whose logits were given, 0/1."""
+        self._bits.append(bits.to(self._model.dtype))
+
+    def bits(self) -> Tensor:
+        """All codes (1, C, h, w) of the iteration, 0/1, once every group is pushed."""
+        return torch.cat(self._bits, 1)
+
+
+class IntegerContextModel:
+    """The context models of all grids, from the tensors of a weights file.
+
+    Args:
+        tensors: of the weights file, by name.
+        grids: code grids, coarsest first.
+        iterations: of the codec.
+        config: sizes.
+        dtype: float32; float64 or int64 (slow: the oracle) give the same integers.
+
+    Raises:
+        WeightsFormatError: a tensor is missing or has another type or shape.
+        IntegerRangeError: a partial sum could leave the range where float32 is exact.
+    """
+
+    def __init__(
+        self,
+        tensors: Mapping[str, Tensor],
+        grids: tuple[CodeGrid, ...],
+        iterations: int,
+        config: ContextModelConfig,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        table = tensors.get(TABLE_NAME)
+        if table is None or table.dtype != torch.int32 or table.shape != (TABLE_LENGTH,):
+            raise WeightsFormatError("the weights have no fitting probability table")
+        if int(table.min()) <= 0 or int(table.max()) >= PROBABILITY_TOTAL:
+            raise IntegerRangeError("the probability table holds impossible probabilities")
+        self._table: NDArray[np.int32] = table.numpy()
+        self.grids = [
+            IntegerGridModel(tensors, index, grid, iterations, config, dtype)
+            for index, grid in enumerate(grids)
+        ]
+
+    def probabilities(self, logits: Tensor) -> NDArray[np.int32]:
+        """Probabilities of bit 1, out of 2^16, of logits (1, C, h, w), flat in memory order."""
+        indices = logits.contiguous().view(-1).to(torch.int32).numpy() + MAX_LOGIT
+        probabilities: NDArray[np.int32] = self._table[indices]
+        return probabilities

@@ -1,0 +1,1 @@
+"""Rate and quality of the codec beside other codecs."""

@@ -1,0 +1,131 @@
+"""Reading whole files, and writing them so that no half-written file is ever left behind."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import stat
+from pathlib import Path
+
+from rnnconv_codec.errors import InputFileError, OutputExistsError, OutputFileError
+
+# The permissions asked for when a file is created; the process's umask takes its bits away.
+_NEW_FILE_PERMISSIONS = 0o666
+# O_BINARY exists on Windows only, where without it every 0x0A would become 0x0D 0x0A.
+_CREATE_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+_TEMPORARY_NAME_BYTES = 8
+
+
+def read_file(path: str | os.PathLike[str]) -> bytes:
+    """Return the whole content of the file at `path`.
+
+    Raises `InputFileError` if it is missing, a directory, or cannot be read.
+    """
+    try:
+        return Path(path).read_bytes()
+    except (OSError, ValueError) as error:
+        raise InputFileError(f"cannot read {os.fspath(path)}: {_reason(error)}") from error
+
+
+def check_output(path: str | os.PathLike[str], *, force: bool) -> None:
+    """Check, before any costly work, that `atomic_write` to `path` has a chance to succeed.
+
+    Raises `OutputExistsError` if there is a file already and `force` is not set, and
+    `OutputFileError` if `path` is a directory or the folder it should go to is missing.
+    Special files (devices, FIFOs) hold nothing that could be lost, so they need no `force`.
+    """
+    try:
+        existing = _status(path)
+        if existing is None:
+            folder = Path(os.path.realpath(path)).parent
+            if not folder.is_dir():
+                raise OutputFileError(f"cannot write {os.fspath(path)}: no folder {folder}")
+            return
+    except (OSError, ValueError) as error:
+        raise OutputFileError(f"cannot write {os.fspath(path)}: {_reason(error)}") from error
+    if stat.S_ISDIR(existing.st_mode):
+        raise OutputFileError(f"cannot write {os.fspath(path)}: it is a directory")
+    if stat.S_ISREG(existing.st_mode) and not force:
+        raise _exists_error(path)
+
+
+def atomic_write(path: str | os.PathLike[str], data: bytes, *, force: bool) -> None:
+    """Write `data` to `path` so that the file is either complete or not changed at all.
+
+    The data go to a temporary file in the same folder, to the disk, and then to their name in
+    one step. Whatever goes wrong, an interrupt included, the temporary file is removed and a
+    file that was there before stays as it was. An overwritten file keeps its permissions; a
+    new one gets the umask's default. A symbolic link stays, and the file it points to is
+    written. Special files (`/dev/null`, a FIFO) are written directly, with or without `force`.
+
+    Raises `OutputExistsError` if a file is there already and `force` is not set, and
+    `OutputFileError` for everything else that keeps the data from being written.
+    """
+    check_output(path, force=force)
+    try:
+        existing = _status(path)
+        if existing is not None and not stat.S_ISREG(existing.st_mode):
+            # Renaming over a device or a FIFO would put a plain file in its place.
+            with Path(path).open("wb") as stream:
+                stream.write(data)
+            return
+        permissions = None if existing is None else stat.S_IMODE(existing.st_mode)
+        _write_and_rename(Path(os.path.realpath(path)), data, permissions, force=force)
+    except FileExistsError as error:
+        raise _exists_error(path) from error
+    except (OSError, ValueError) as error:
+        raise OutputFileError(f"cannot write {os.fspath(path)}: {_reason(error)}") from error
+
+
+def _write_and_rename(target: Path, data: bytes, permissions: int | None, *, force: bool) -> None:
+    # The name does not contain the target's: that could make it too long for the file system.
+    temporary = target.parent / f".rnncodec-{secrets.token_hex(_TEMPORARY_NAME_BYTES)}.tmp"
+    try:
+        # Not tempfile.mkstemp, whose files only their owner may read.
+        descriptor = os.open(temporary, _CREATE_FLAGS, _NEW_FILE_PERMISSIONS)
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        if permissions is not None:
+            temporary.chmod(permissions)
+        if force:
+            temporary.replace(target)
+        else:
+            _move_to_free_name(temporary, target)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
+
+
+def _move_to_free_name(temporary: Path, target: Path) -> None:
+    """Rename, but raise `FileExistsError` if another process took the name meanwhile."""
+    try:
+        os.link(temporary, target)  # a rename would overwrite silently, a hard link never does
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without hard links: only the check just before is left
+        if os.path.lexists(target):
+            raise FileExistsError(target) from None
+        temporary.replace(target)
+    else:
+        temporary.unlink()
+
+
+def _status(path: str | os.PathLike[str]) -> os.stat_result | None:
+    """The status of what `path` leads to, None if there is nothing yet."""
+    try:
+        return Path(path).stat()
+    except FileNotFoundError:
+        return None
+
+
+def _exists_error(path: str | os.PathLike[str]) -> OutputExistsError:
+    return OutputExistsError(f"{os.fspath(path)} exists already")
+
+
+def _reason(error: OSError | ValueError) -> str:
+    # An OSError's own text repeats the path and the number; ValueError: a NUL in the path.
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)

@@ -1,0 +1,59 @@
+"""Measures of quality and rate."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+PEAK = 255
+"""Largest value of an 8-bit sample."""
+
+MS_SSIM_MIN_SIDE = 161
+"""MS-SSIM with five scales and an 11-pixel window needs images larger than 160 pixels a side."""
+
+
+def mean_squared_error(picture: Image.Image, reference: Image.Image) -> float:
+    """Mean over all samples of the squared difference, in squared levels.
+
+    Raises:
+        ValueError: sizes or modes differ.
+    """
+    if picture.size != reference.size or picture.mode != reference.mode:
+        raise ValueError(
+            f"cannot compare {picture.mode} {picture.size} with {reference.mode} {reference.size}"
+        )
+    first, second = (np.asarray(image, np.float64) for image in (picture, reference))
+    return float(np.mean((first - second) ** 2))
+
+
+def psnr(picture: Image.Image, reference: Image.Image) -> float:
+    """Peak signal-to-noise ratio in dB of two 8-bit pictures; infinite if they are equal.
+
+    Raises:
+        ValueError: sizes or modes differ.
+    """
+    error = mean_squared_error(picture, reference)
+    return math.inf if error == 0 else 10 * math.log10(PEAK**2 / error)
+
+
+def ms_ssim(picture: Image.Image, reference: Image.Image) -> float:
+    """Multi-scale structural similarity (Wang et al. 2003), mean over the channels, 0 to 1.
+
+    Not a number for pictures of less than `MS_SSIM_MIN_SIDE` pixels a side. Needs the extra
+    `eval` (pytorch-msssim).
+    """
+    import torch
+    from pytorch_msssim import ms_ssim as measure
+
+    if min(reference.size) < MS_SSIM_MIN_SIDE:
+        return math.nan
+
+    def tensor(image: Image.Image) -> torch.Tensor:
+        samples: NDArray[np.float32] = np.asarray(image, np.float32)
+        return torch.from_numpy(samples.reshape(*samples.shape[:2], -1)).permute(2, 0, 1)[None]
+
+    with torch.inference_mode():
+        return float(measure(tensor(picture), tensor(reference), data_range=PEAK))

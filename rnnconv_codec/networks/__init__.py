@@ -1,0 +1,1 @@
+"""The ConvGRU cell and the networks of both presets."""

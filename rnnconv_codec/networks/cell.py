@@ -1,0 +1,77 @@
+"""The convolutional gated recurrent unit (Toderici et al. 2017, section 3.1)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class ConvGRUCell(nn.Module):
+    """ConvGRU cell whose reset gate acts before the hidden convolution of the candidate.
+
+    With x = conv_ih(input) split into x_r, x_z, x_u and h = conv_hh(hidden) into h_r, h_z:
+
+        r = σ(x_r + h_r),  z = σ(x_z + h_z),  u = tanh(x_u + conv_u(r ⊙ hidden))
+        hidden' = (1 - z) ⊙ hidden + z ⊙ u
+
+    Args:
+        input_channels: channels of the input.
+        hidden_channels: channels H of the hidden state.
+        kernel_size: of `conv_ih`, the input convolution with 3·H outputs in the order r, z, u.
+        stride: of `conv_ih`.
+        padding: of `conv_ih`.
+        dilation: of `conv_ih`.
+        hidden_kernel_size: of `conv_hh`, the hidden convolution with 2·H outputs in the order
+            r, z; odd, padded so that the size stays.
+        bias: whether the convolutions have biases.
+    """
+
+    def __init__(
+        self,
+        input_channels: int,
+        hidden_channels: int,
+        kernel_size: int = 3,
+        stride: int = 1,
+        padding: int = 0,
+        dilation: int = 1,
+        hidden_kernel_size: int = 1,
+        bias: bool = True,
+    ) -> None:
+        super().__init__()
+        if hidden_kernel_size % 2 == 0:
+            raise ValueError(f"hidden_kernel_size must be odd, not {hidden_kernel_size}")
+        self.input_channels = input_channels
+        self.hidden_channels = hidden_channels
+        self.conv_ih = nn.Conv2d(
+            input_channels, 3 * hidden_channels, kernel_size, stride, padding, dilation, bias=bias
+        )
+        self.conv_hh = nn.Conv2d(
+            hidden_channels,
+            2 * hidden_channels,
+            hidden_kernel_size,
+            padding=hidden_kernel_size // 2,
+            bias=bias,
+        )
+        self.conv_u = nn.Conv2d(hidden_channels, hidden_channels, 1, bias=bias)
+
+    def forward(self, input: Tensor, hidden: Tensor | None) -> Tensor:
+        """One step.
+
+        Args:
+            input: (N, input_channels, H, W).
+            hidden: (N, hidden_channels, H', W') with H', W' the output size of `conv_ih`, or
+                None for a state of zeros.
+
+        Returns:
+            The new hidden state, (N, hidden_channels, H', W'), each value in (-1, 1).
+        """
+        from_input = self.conv_ih(input)
+        if hidden is None:
+            n, _, height, width = from_input.shape
+            hidden = from_input.new_zeros(n, self.hidden_channels, height, width)
+        x_r, x_z, x_u = from_input.chunk(3, 1)
+        h_r, h_z = self.conv_hh(hidden).chunk(2, 1)
+        reset = torch.sigmoid(x_r + h_r)
+        update = torch.sigmoid(x_z + h_z)
+        candidate = torch.tanh(x_u + self.conv_u(reset * hidden))
+        return torch.lerp(hidden, candidate, update)

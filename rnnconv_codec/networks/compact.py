@@ -1,0 +1,86 @@
+"""The `compact` preset: two code grids, lapped analysis, one ConvGRU per grid and side."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from rnnconv_codec.networks.cell import ConvGRUCell
+from rnnconv_codec.networks.config import CompactConfig
+from rnnconv_codec.networks.recurrent import RecurrentNetwork, State
+from rnnconv_codec.networks.transform import FINE_STRIDE, coarse_analysis, fine_analysis
+
+SYNTHESIS_CHANNELS = 3 * FINE_STRIDE * FINE_STRIDE
+"""Outputs of the synthesis: an 8x8 block of colour pixels per cell of the fine grid."""
+
+
+class CompactNetwork(RecurrentNetwork):
+    """DESIGN, section 2.
+
+    Encoder: residual, times a gain per iteration → `analysis` (1/8 grid) → its lowest channels
+    through `coarse_analysis` (1/16 grid) → one ConvGRU per grid → 1x1 convolutions to codes.
+    Decoder: codes → 1x1 convolutions to coefficients → ConvGRU on the 1/16 grid → convolution
+    and depth-to-space → ConvGRU on the 1/8 grid → convolution and depth-to-space → image.
+    """
+
+    def __init__(self, config: CompactConfig) -> None:
+        super().__init__()
+        self.config: CompactConfig = config
+        coarse, fine = config.coarse_coefficients, config.fine_coefficients
+        iterations = range(config.iterations)
+        self.log_gain = nn.Parameter(torch.zeros(config.iterations))
+        self.analysis = fine_analysis(config)
+        self.coarse_analysis = coarse_analysis(config)
+        self.coarse_encoder = ConvGRUCell(coarse, coarse, kernel_size=1)
+        self.fine_encoder = ConvGRUCell(fine, fine, kernel_size=1)
+        self.coarse_binarizers = nn.ModuleList(
+            nn.Conv2d(coarse, config.coarse_codes, 1) for _ in iterations
+        )
+        self.fine_binarizers = nn.ModuleList(
+            nn.Conv2d(fine, config.fine_codes, 1) for _ in iterations
+        )
+        self.coarse_dequantisers = nn.ModuleList(
+            nn.Conv2d(config.coarse_codes, coarse, 1) for _ in iterations
+        )
+        self.fine_dequantisers = nn.ModuleList(
+            nn.Conv2d(config.fine_codes, fine, 1) for _ in iterations
+        )
+        self.coarse_decoder = ConvGRUCell(coarse, config.coarse_decoder_channels, padding=1)
+        self.coarse_synthesis = nn.Conv2d(config.coarse_decoder_channels, coarse, 3, padding=1)
+        self.fine_decoder = ConvGRUCell(
+            config.analysis_channels, config.fine_decoder_channels, padding=1
+        )
+        self.synthesis = nn.Conv2d(config.fine_decoder_channels, SYNTHESIS_CHANNELS, 3, padding=1)
+
+    def encode_iteration(
+        self, residual: Tensor, state: State | None, iteration: int
+    ) -> tuple[list[Tensor], State]:
+        """See `RecurrentNetwork.encode_iteration`; the state is (coarse, fine)."""
+        coarse_state, fine_state = state if state is not None else (None, None)
+        coefficients = self.analysis(residual * self.log_gain[iteration].exp())
+        low = self.config.coarse_inputs
+        coarse_state = self.coarse_encoder(
+            self.coarse_analysis(coefficients[:, :low]), coarse_state
+        )
+        fine_state = self.fine_encoder(coefficients[:, low:], fine_state)
+        activations = [
+            torch.tanh(self.coarse_binarizers[iteration](coarse_state)),
+            torch.tanh(self.fine_binarizers[iteration](fine_state)),
+        ]
+        return activations, (coarse_state, fine_state)
+
+    def decode_iteration(self, codes: list[Tensor], state: State | None, iteration: int) -> State:
+        """See `RecurrentNetwork.decode_iteration`; the state is (coarse, fine)."""
+        coarse_state, fine_state = state if state is not None else (None, None)
+        coarse_state = self.coarse_decoder(
+            self.coarse_dequantisers[iteration](codes[0]), coarse_state
+        )
+        low = functional.pixel_shuffle(self.coarse_synthesis(coarse_state), 2)
+        high = self.fine_dequantisers[iteration](codes[1])
+        fine_state = self.fine_decoder(torch.cat([low, high], 1), fine_state)
+        return (coarse_state, fine_state)
+
+    def synthesise(self, state: State) -> Tensor:
+        """See `RecurrentNetwork.synthesise`."""
+        return functional.pixel_shuffle(self.synthesis(state[1]), FINE_STRIDE)

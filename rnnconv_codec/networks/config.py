@@ -1,0 +1,143 @@
+"""Configurations of the networks: frozen dataclasses that travel with the weights as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from rnnconv_codec.errors import WeightsFormatError
+
+MAX_CHANNELS = 4096
+"""No layer may be wider: a guard against absurd configurations in a weights file."""
+
+MAX_MODEL_ITERATIONS = 64
+"""No model may have more iterations: the same guard."""
+
+
+@dataclass(frozen=True)
+class CodeGrid:
+    """One grid of binary codes.
+
+    Attributes:
+        channels: codes per cell and iteration.
+        stride: pixels per cell along each axis.
+    """
+
+    channels: int
+    stride: int
+
+
+@dataclass(frozen=True)
+class ContextModelConfig:
+    """Sizes of the context model (DESIGN, section 3).
+
+    Attributes:
+        hidden_channels: channels of its running state and of every hidden layer.
+        groups: channel groups coded one after the other inside an iteration.
+    """
+
+    hidden_channels: int = 96
+    groups: int = 4
+
+
+@dataclass(frozen=True)
+class CompactConfig:
+    """The two-grid network that ships with weights (DESIGN, section 2)."""
+
+    iterations: int = 8
+    analysis_channels: int = 128
+    coarse_inputs: int = 24
+    coarse_codes: int = 192
+    fine_codes: int = 96
+    coarse_decoder_channels: int = 112
+    fine_decoder_channels: int = 160
+    context: ContextModelConfig = field(default_factory=ContextModelConfig)
+
+    preset = "compact"
+
+    @property
+    def coarse_coefficients(self) -> int:
+        """Channels of the coarse analysis: a 2x2 block of each of its inputs."""
+        return 4 * self.coarse_inputs
+
+    @property
+    def fine_coefficients(self) -> int:
+        """Channels of the fine analysis that are coded on the 1/8 grid."""
+        return self.analysis_channels - self.coarse_inputs
+
+    @property
+    def grids(self) -> tuple[CodeGrid, ...]:
+        """The code grids, coarsest first, in the order in which they are coded."""
+        return (CodeGrid(self.coarse_codes, 16), CodeGrid(self.fine_codes, 8))
+
+
+@dataclass(frozen=True)
+class TodericiConfig:
+    """The GRU one-shot network in the paper's sizes (Toderici et al. 2017, figure 1)."""
+
+    iterations: int = 16
+    stem_channels: int = 64
+    encoder_channels: tuple[int, int, int] = (256, 512, 512)
+    codes: int = 32
+    decoder_channels: tuple[int, int, int, int] = (512, 512, 256, 128)
+    decoder_input_channels: int = 512
+    context: ContextModelConfig = field(default_factory=ContextModelConfig)
+
+    preset = "toderici"
+
+    @property
+    def grids(self) -> tuple[CodeGrid, ...]:
+        """One grid of codes, a cell per 16x16 pixels."""
+        return (CodeGrid(self.codes, 16),)
+
+
+NetworkConfig = CompactConfig | TodericiConfig
+
+PRESETS: dict[str, type[CompactConfig] | type[TodericiConfig]] = {
+    "compact": CompactConfig,
+    "toderici": TodericiConfig,
+}
+
+
+def config_to_dict(config: NetworkConfig) -> dict[str, Any]:
+    """The configuration as plain JSON types, with its preset's name."""
+    return {"preset": config.preset, **asdict(config)}
+
+
+def config_from_dict(fields: Mapping[str, Any]) -> NetworkConfig:
+    """The inverse of `config_to_dict`.
+
+    Raises:
+        WeightsFormatError: unknown preset or field, or a size out of range.
+    """
+    values = dict(fields)
+    preset = values.pop("preset", None)
+    if preset not in PRESETS:
+        raise WeightsFormatError(f"unknown preset {preset!r} in the configuration")
+    try:
+        context = ContextModelConfig(**values.pop("context", {}))
+        values = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        config = PRESETS[preset](context=context, **values)
+        _check_sizes(config)
+    except (TypeError, AttributeError) as error:
+        raise WeightsFormatError(f"bad configuration of preset {preset}: {error}") from error
+    return config
+
+
+def _check_sizes(config: NetworkConfig) -> None:
+    sizes: list[tuple[str, Any]] = []
+    for name, value in {**asdict(config), **asdict(config.context)}.items():
+        if name != "context":
+            entries = value if isinstance(value, tuple) else (value,)
+            sizes.extend((name, entry) for entry in entries)
+    for name, size in sizes:
+        limit = MAX_MODEL_ITERATIONS if name == "iterations" else MAX_CHANNELS
+        if not isinstance(size, int) or isinstance(size, bool) or not 1 <= size <= limit:
+            raise WeightsFormatError(f"configuration: {name} is {size!r}, not in 1..{limit}")
+    for channels in (*(g.channels for g in config.grids), config.context.hidden_channels):
+        if channels % config.context.groups:
+            raise WeightsFormatError(
+                f"configuration: {channels} channels do not divide into "
+                f"{config.context.groups} groups"
+            )

@@ -1,0 +1,1 @@
+"""The stages of training; nothing that encodes or decodes depends on them."""

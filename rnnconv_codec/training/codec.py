@@ -1,0 +1,187 @@
+"""Stages 1 to 3 of the codec: graft, context model alone, everything together."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from rich.console import Console
+from torch import Tensor, nn
+
+from rnnconv_codec.errors import TrainingError
+from rnnconv_codec.networks.binarizer import binarize, binarize_stochastically
+from rnnconv_codec.networks.cell import ConvGRUCell
+from rnnconv_codec.networks.config import CompactConfig, TodericiConfig
+from rnnconv_codec.networks.transform import LinearTransform
+from rnnconv_codec.training.config import TrainingConfig, to_settings
+from rnnconv_codec.training.graft import graft
+from rnnconv_codec.training.images import CropSampler, TrainingImage
+from rnnconv_codec.training.model import TrainableCodec, code_batch, costs
+from rnnconv_codec.training.session import (
+    Report,
+    RunFolder,
+    append_log,
+    describe,
+    new_progress,
+    train_stage,
+    write_config,
+)
+from rnnconv_codec.training.trainer import (
+    Limits,
+    ParameterGroup,
+    RunningMeans,
+    Trainer,
+    load_parameters,
+    load_state,
+)
+from rnnconv_codec.training.transform import psnr
+
+VALIDATION_BATCH = 8
+"""Validation crops that are coded at once."""
+
+STAGE_BEFORE = {"context": "graft", "joint": "context"}
+
+
+def run_graft(
+    folder: RunFolder,
+    config: TrainingConfig,
+    images: list[TrainingImage],
+    crops: list[Tensor],
+    console: Console,
+) -> None:
+    """Stage `graft`: the transform in the network; writes the state that `context` starts from.
+
+    Raises:
+        TrainingError: the preset has no transform, or the stage before is missing.
+    """
+    before = folder.previous_state("transform-coarse")
+    torch.manual_seed(config.seed)
+    codec = TrainableCodec(config.network)
+    if not isinstance(config.network, CompactConfig):
+        raise TrainingError(f"preset {config.network.preset} has no stage graft")
+    transform = LinearTransform(config.network, coarse=True)
+    load_parameters(transform, before)
+    sampler = CropSampler(images, config.crop_size, config.batch_size, config.seed + 2)
+    graft(codec, transform, sampler)
+    codec = codec.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    progress = new_progress(config.stage, before)
+    trainer = Trainer(codec, _groups(codec, config), config.schedule(), progress)
+    trainer.save(folder.state(config.stage), to_settings(config))
+    write_config(folder, config)
+    with torch.no_grad():
+        report = validate(codec, crops)
+    append_log(folder, progress, report)
+    console.print(f"graft  {describe(report)}", soft_wrap=True)
+
+
+def train_codec(
+    folder: RunFolder,
+    config: TrainingConfig,
+    images: list[TrainingImage],
+    crops: list[Tensor],
+    *,
+    limits: Limits,
+    console: Console,
+    quiet: bool,
+) -> None:
+    """Stage `context` or `joint`, from its start or its last state.
+
+    The `toderici` preset starts `joint` from random weights: it has no stages before.
+
+    Raises:
+        TrainingError: the stage before is missing, or the state does not fit.
+    """
+    torch.manual_seed(config.seed)
+    codec = TrainableCodec(config.network)
+    path = folder.state(config.stage)
+    state = load_state(path) if path.exists() else None
+    if state is not None:
+        progress = state.progress
+    elif isinstance(config.network, TodericiConfig):
+        progress = new_progress(config.stage)
+    else:
+        before = folder.previous_state(STAGE_BEFORE[config.stage])
+        load_parameters(codec, before, averaged=True)
+        progress = new_progress(config.stage, before)
+    codec = codec.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    trainer = Trainer(
+        codec,
+        _groups(codec, config),
+        config.schedule(),
+        progress,
+        ema_decay=config.ema_decay,
+        clip_norm=config.clip_norm,
+    )
+    if state is not None:
+        trainer.restore(state)
+    running = RunningMeans(progress.running)
+    binarizer = binarize
+    if isinstance(config.network, TodericiConfig):
+        binarizer = binarize_stochastically
+
+    def loss(image: Tensor) -> Tensor:
+        coded = code_batch(
+            codec, image, binarizer=binarizer, network_gradient=config.stage == "joint"
+        )
+        # Each iteration counts alike, whatever the size of its J.
+        terms = [
+            running.normalise(f"J{index}", cost)
+            for index, cost in enumerate(costs(config.network, image, coded))
+        ]
+        return torch.stack(terms).mean()
+
+    train_stage(
+        folder,
+        config,
+        trainer,
+        images,
+        loss,
+        lambda: validate(codec, crops),
+        limits=limits,
+        console=console,
+        quiet=quiet,
+    )
+
+
+def _groups(codec: TrainableCodec, config: TrainingConfig) -> list[ParameterGroup]:
+    """The networks' cells, their other layers, and the context model; only what is trained."""
+    context = ParameterGroup(
+        "context", list(codec.context.parameters()), config.context_learning_rate
+    )
+    if config.stage == "context":
+        return [context]
+    cells: list[nn.Parameter] = []
+    for module in codec.network.modules():
+        if isinstance(module, ConvGRUCell):
+            cells.extend(module.parameters())
+    in_cells = {id(parameter) for parameter in cells}
+    others = [p for p in codec.network.parameters() if id(p) not in in_cells]
+    return [
+        ParameterGroup("cells", cells, config.learning_rate * config.cell_rate_factor),
+        ParameterGroup("layers", others, config.learning_rate),
+        context,
+    ]
+
+
+def validate(codec: TrainableCodec, crops: list[Tensor]) -> Report:
+    """Mean bpp and PSNR of each iteration over the crops, and the mean over iterations of log J."""
+    batches = [
+        torch.cat(crops[first : first + VALIDATION_BATCH]).contiguous(
+            memory_format=torch.channels_last
+        )
+        for first in range(0, len(crops), VALIDATION_BATCH)
+    ]
+    iterations = codec.config.iterations
+    bpp, decibel, cost = ([0.0] * iterations for _ in range(3))
+    for batch in batches:
+        share = len(batch) / len(crops)
+        coded = code_batch(codec, batch, network_gradient=False)
+        for index, value in enumerate(costs(codec.config, batch, coded)):
+            bpp[index] += share * float(coded.rates[index].mean())
+            decibel[index] += share * float(psnr(coded.reconstructions[index], batch).mean())
+            cost[index] += share * float(value)
+    return {
+        "bpp": bpp,
+        "psnr": decibel,
+        "log_j": sum(math.log(value) for value in cost) / iterations,
+    }

@@ -1,0 +1,86 @@
+"""The settings of a training stage: saved as JSON beside the state, and inside it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from rnnconv_codec.networks.config import CompactConfig, NetworkConfig, config_to_dict
+from rnnconv_codec.training.trainer import Schedule
+
+STAGES = ("transform-fine", "transform-coarse", "graft", "context", "joint")
+"""The stages in their order; each starts where the one before it ended (DESIGN, section 2)."""
+
+CROP_METHODS = ("random", "high-entropy")
+"""Ways of picking training crops (Toderici et al. 2017, section 4)."""
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """Everything that decides the outcome of one stage, besides the images themselves.
+
+    Attributes:
+        stage: one of `STAGES`.
+        network: the network that is trained.
+        seed: of the initial weights, the crops and the noise.
+        crops: one of `CROP_METHODS`.
+        tiles_per_image: tiles kept of each image by `high-entropy`.
+        crop_size: side of a crop in pixels.
+        batch_size: crops per step.
+        steps: steps of the whole stage.
+        warmup_steps: steps of growing learning rate at its start.
+        decay_steps: steps of falling learning rate at its end.
+        decay_power: exponent of the decay.
+        learning_rate: of the networks (or of the transform).
+        cell_rate_factor: factor on it for the ConvGRU cells, whose state is precise.
+        context_learning_rate: of the context model.
+        ema_decay: of the average of the weights; 0 keeps none.
+        clip_norm: largest gradient norm per parameter group.
+        validation_crop: side of the central crop of each validation image, in pixels.
+    """
+
+    stage: str
+    network: NetworkConfig = field(default_factory=CompactConfig)
+    seed: int = 1
+    crops: str = "random"
+    tiles_per_image: int = 100
+    crop_size: int = 64
+    batch_size: int = 16
+    steps: int = 10_000
+    warmup_steps: int = 100
+    decay_steps: int = 0
+    decay_power: float = 1.0
+    learning_rate: float = 2e-5
+    cell_rate_factor: float = 1.0
+    context_learning_rate: float = 2e-3
+    ema_decay: float = 0.0
+    clip_norm: float = 1.0
+    validation_crop: int = 256
+
+    def schedule(self) -> Schedule:
+        """The learning rate over the steps of the stage."""
+        return Schedule(self.steps, self.warmup_steps, self.decay_steps, self.decay_power)
+
+
+STAGE_DEFAULTS: dict[str, TrainingConfig] = {
+    "transform-fine": TrainingConfig(
+        "transform-fine", steps=20_000, decay_steps=12_000, decay_power=1.5, learning_rate=5e-5
+    ),
+    "transform-coarse": TrainingConfig(
+        "transform-coarse", steps=20_000, decay_steps=12_000, decay_power=1.5, learning_rate=5e-5
+    ),
+    "graft": TrainingConfig("graft", crop_size=128, steps=0),
+    "context": TrainingConfig("context", batch_size=8, steps=1_000, ema_decay=0.99),
+    "joint": TrainingConfig("joint", batch_size=8, steps=100_000, ema_decay=0.999),
+}
+
+
+def to_settings(config: TrainingConfig) -> dict[str, Any]:
+    """The configuration as plain JSON types."""
+    return {**asdict(config), "network": config_to_dict(config.network)}
+
+
+def with_overrides(config: TrainingConfig, **overrides: object) -> TrainingConfig:
+    """The configuration with the fields that are not None replaced."""
+    given = {name: value for name, value in overrides.items() if value is not None}
+    return replace(config, **given)  # type: ignore[arg-type]

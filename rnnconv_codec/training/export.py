@@ -1,0 +1,32 @@
+"""From a training state to a weights file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rnnconv_codec.codec import network_tensors
+from rnnconv_codec.entropy.integer_model import export_context
+from rnnconv_codec.networks.config import config_from_dict
+from rnnconv_codec.training.model import TrainableCodec
+from rnnconv_codec.training.trainer import load_parameters, load_state
+from rnnconv_codec.weights import save_model_file
+
+
+def export_weights(state_path: Path, output: Path) -> bytes:
+    """Write the weights file of a state's averaged weights; returns its model id.
+
+    Raises:
+        TrainingError: the state is missing or does not fit.
+        OutputFileError: the file cannot be written.
+    """
+    state = load_state(state_path)
+    config = config_from_dict(state.settings["network"])
+    codec = TrainableCodec(config)
+    load_parameters(codec, state, averaged=True)
+    progress = state.progress
+    stages = [
+        *progress.history,
+        {"stage": progress.stage, "step": progress.step, "seconds": round(progress.seconds, 1)},
+    ]
+    tensors = {**network_tensors(codec.network), **export_context(codec.context)}
+    return save_model_file(output, config, tensors, {"stages": stages})

@@ -1,0 +1,108 @@
+"""The trainable codec: network and context model, and its rate–distortion objective."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from rnnconv_codec.entropy.context_model import ContextModel
+from rnnconv_codec.networks.binarizer import Binarize, binarize
+from rnnconv_codec.networks.config import CompactConfig, NetworkConfig, TodericiConfig
+from rnnconv_codec.networks.recurrent import build_network, residual_loop
+
+FIRST_THRESHOLD = 2.5
+LAST_THRESHOLD = 0.06
+"""Thresholds θ_t of the compact network's iterations, in coefficient units (DESIGN, stage 1)."""
+
+RATE_WEIGHT = 0.154
+"""λ_t = RATE_WEIGHT · θ_t² (DESIGN, section 2, objective)."""
+
+
+def thresholds(iterations: int) -> list[float]:
+    """θ_t, falling geometrically over the iterations."""
+    if iterations == 1:
+        return [FIRST_THRESHOLD]
+    ratio = LAST_THRESHOLD / FIRST_THRESHOLD
+    return [FIRST_THRESHOLD * ratio ** (i / (iterations - 1)) for i in range(iterations)]
+
+
+class TrainableCodec(nn.Module):
+    """Network and context model of one configuration."""
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.network = build_network(config)
+        self.context = ContextModel(config.grids, config.iterations, config.context)
+
+
+@dataclass(frozen=True)
+class Coded:
+    """A batch coded at every iteration.
+
+    Attributes:
+        reconstructions: per iteration (N, 3, H, W).
+        rates: (T, N) bits per pixel up to and including each iteration.
+    """
+
+    reconstructions: list[Tensor]
+    rates: Tensor
+
+
+def code_batch(
+    codec: TrainableCodec,
+    image: Tensor,
+    *,
+    binarizer: Binarize = binarize,
+    network_gradient: bool = True,
+    iterations: int | None = None,
+) -> Coded:
+    """Run the residual loop and measure what its codes cost.
+
+    Args:
+        codec: network and context model.
+        image: (N, 3, H, W) in [-1, 1], sides multiples of 16.
+        binarizer: how activations become codes.
+        network_gradient: whether the network is trained, or only the context model.
+        iterations: how many; all by default.
+    """
+    count = codec.config.iterations if iterations is None else iterations
+    states: list[Tensor | None] = [None] * len(codec.config.grids)
+    pixels = image.shape[2] * image.shape[3]
+    reconstructions: list[Tensor] = []
+    rates: list[Tensor] = []
+    with torch.set_grad_enabled(torch.is_grad_enabled() and network_gradient):
+        passes = list(residual_loop(codec.network, image, count, binarizer))
+    for done in passes:
+        reconstructions.append(done.reconstruction)
+        bits, states = codec.context(states, done.codes, done.index)
+        rates.append(bits / pixels)
+    return Coded(reconstructions, torch.stack(rates).cumsum(0))
+
+
+def rate_weights(config: NetworkConfig) -> list[float]:
+    """λ_t of each iteration: the slope of the rate–distortion curve it is trained for."""
+    return [RATE_WEIGHT * theta**2 for theta in thresholds(config.iterations)]
+
+
+def distortions(config: NetworkConfig, image: Tensor, coded: Coded) -> list[Tensor]:
+    """Distortion per iteration: MSE, or for the paper's preset its L1 loss."""
+    match config:
+        case CompactConfig():
+            return [functional.mse_loss(r, image) for r in coded.reconstructions]
+        case TodericiConfig():
+            return [functional.l1_loss(r, image) for r in coded.reconstructions]
+
+
+def costs(config: NetworkConfig, image: Tensor, coded: Coded) -> list[Tensor]:
+    """J_t = D_t + λ_t R_{≤t} of each iteration."""
+    rates = coded.rates.mean(1)
+    return [
+        distortion + weight * rate
+        for distortion, weight, rate in zip(
+            distortions(config, image, coded), rate_weights(config), rates, strict=False
+        )
+    ]

@@ -1,0 +1,217 @@
+"""A training session: what every stage needs around its objective.
+
+Reads the images, resumes or starts the state, shows progress, writes the log. Files of a run
+folder: `<stage>.safetensors` (resumable state), `<stage>.json` (configuration) and `log.jsonl`
+(one line per validation).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as ProgressBar
+from torch import Tensor
+
+from rnnconv_codec.errors import TrainingError
+from rnnconv_codec.files import atomic_write
+from rnnconv_codec.training.config import TrainingConfig, to_settings
+from rnnconv_codec.training.images import (
+    MAX_DOWNSCALE,
+    CropSampler,
+    TrainingImage,
+    high_entropy_tiles,
+    load_images,
+    prefetch,
+    to_tensor,
+)
+from rnnconv_codec.training.trainer import Limits, Progress, State, Trainer, load_state, run
+
+Report = dict[str, float | list[float]]
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The files of one training run."""
+
+    path: Path
+
+    def state(self, stage: str) -> Path:
+        """The resumable state of a stage."""
+        return self.path / f"{stage}.safetensors"
+
+    def config(self, stage: str) -> Path:
+        """The configuration of a stage."""
+        return self.path / f"{stage}.json"
+
+    @property
+    def log(self) -> Path:
+        """A JSON line per validation."""
+        return self.path / "log.jsonl"
+
+    def previous_state(self, stage: str) -> State:
+        """The finished state of the stage that another one starts from.
+
+        Raises:
+            TrainingError: it is not there.
+        """
+        path = self.state(stage)
+        if not path.exists():
+            raise TrainingError(f"{path}: missing; run `rnncodec train {stage}` first")
+        return load_state(path)
+
+
+def training_images(folder: Path, config: TrainingConfig) -> list[TrainingImage]:
+    """The images or tiles that crops are drawn from, by the configuration's method.
+
+    Raises:
+        TrainingError: no usable image in the folder.
+    """
+    side = int(config.crop_size * MAX_DOWNSCALE) + 1
+    images = load_images(folder, side)
+    if config.crops == "high-entropy":
+        return high_entropy_tiles(images, side, config.tiles_per_image)
+    return images
+
+
+def validation_batch(folder: Path, crop: int) -> list[Tensor]:
+    """Central crops (1, 3, crop, crop) in [-1, 1] of the images of a folder.
+
+    Raises:
+        TrainingError: no image is large enough.
+    """
+    crops: list[Tensor] = []
+    for image in load_images(folder, crop):
+        top = (image.pixels.shape[0] - crop) // 2
+        left = (image.pixels.shape[1] - crop) // 2
+        pixels = np.ascontiguousarray(image.pixels[None, top : top + crop, left : left + crop])
+        crops.append(to_tensor(pixels))
+    return crops
+
+
+def new_progress(stage: str, before: State | None = None) -> Progress:
+    """Counters of a stage that begins, with the history of the stage it starts from."""
+    if before is None:
+        return Progress(stage)
+    done = {
+        "stage": before.progress.stage,
+        "step": before.progress.step,
+        "seconds": round(before.progress.seconds, 1),
+    }
+    return Progress(stage, history=[*before.progress.history, done])
+
+
+def write_config(folder: RunFolder, config: TrainingConfig) -> None:
+    """Save the configuration beside the state."""
+    text = json.dumps(to_settings(config), indent=2) + "\n"
+    atomic_write(folder.config(config.stage), text.encode(), force=True)
+
+
+def append_log(folder: RunFolder, progress: Progress, report: Report) -> None:
+    """Add a line to the log of the run."""
+    line = {
+        "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "stage": progress.stage,
+        "step": progress.step,
+        "seconds": round(progress.seconds, 1),
+        **report,
+    }
+    with folder.log.open("a") as file:
+        file.write(json.dumps(line) + "\n")
+
+
+def describe(report: Report) -> str:
+    """One line for people: `bpp:PSNR` pairs where the report has them, then the scalars."""
+    parts: list[str] = []
+    bpp, psnr = report.get("bpp"), report.get("psnr")
+    if isinstance(bpp, list) and isinstance(psnr, list):
+        parts.append(" ".join(f"{b:.3f}:{p:.2f}" for b, p in zip(bpp, psnr, strict=True)))
+    parts.extend(f"{k} {v:.4f}" for k, v in report.items() if isinstance(v, float))
+    return "  ".join(parts)
+
+
+def train_stage(
+    folder: RunFolder,
+    config: TrainingConfig,
+    trainer: Trainer,
+    images: list[TrainingImage],
+    objective: Callable[[Tensor], Tensor],
+    validate: Callable[[], Report],
+    *,
+    limits: Limits,
+    console: Console,
+    quiet: bool = False,
+) -> None:
+    """Run (or go on with) one stage and leave its state, configuration and log in the folder.
+
+    Args:
+        folder: of the run.
+        config: of the stage.
+        trainer: its model and optimiser, restored if the stage was begun before.
+        images: to draw crops from.
+        objective: loss of a batch.
+        validate: measures the model with its averaged weights.
+        limits: when to stop, save and validate.
+        console: where the progress bar and the validation lines go.
+        quiet: no progress bar.
+    """
+    sampler = CropSampler(images, config.crop_size, config.batch_size, config.seed)
+    progress = trainer.progress
+    settings = to_settings(config)
+    write_config(folder, config)
+    torch.manual_seed(config.seed * 1_000_003 + progress.step)
+
+    def save() -> None:
+        trainer.save(folder.state(config.stage), settings)
+
+    with progress_bar(console, config.stage, config.steps, quiet) as update:
+
+        def measure() -> None:
+            trainer.model.eval()
+            with torch.no_grad(), trainer.averaged():
+                report = validate()
+            trainer.model.train()
+            append_log(folder, progress, report)
+            minutes = progress.seconds / 60
+            line = f"{config.stage} {progress.step} {minutes:.1f} min  {describe(report)}"
+            console.print(line, soft_wrap=True)
+
+        trainer.model.train()
+        if progress.step == 0:
+            measure()
+        run(
+            trainer,
+            prefetch(sampler, progress.step),
+            objective,
+            limits=limits,
+            save=save,
+            validate=measure,
+            report=lambda step, loss, norms: update(step, loss),
+        )
+
+
+@contextmanager
+def progress_bar(
+    console: Console, stage: str, steps: int, quiet: bool
+) -> Iterator[Callable[[int, float], None]]:
+    """A progress bar over the steps of a stage; yields the function that moves it."""
+    bar = ProgressBar(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("loss {task.fields[loss]:.4f}"),
+        TimeRemainingColumn(),
+        console=console,
+        disable=quiet or not console.is_terminal,
+    )
+    with bar:
+        task = bar.add_task(stage, total=steps, loss=0.0)
+        yield lambda step, loss: bar.update(task, completed=step, loss=loss)

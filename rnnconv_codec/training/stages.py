@@ -1,0 +1,77 @@
+"""Which code runs which stage, and one stretch of a stage from its options."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from rich.console import Console
+
+from rnnconv_codec.errors import TrainingError
+from rnnconv_codec.networks.config import PRESETS
+from rnnconv_codec.training.codec import run_graft, train_codec
+from rnnconv_codec.training.config import STAGE_DEFAULTS, with_overrides
+from rnnconv_codec.training.session import RunFolder, training_images, validation_batch
+from rnnconv_codec.training.trainer import Limits
+from rnnconv_codec.training.transform import train_transform
+
+
+@dataclass(frozen=True)
+class StretchOptions:
+    """One call of `rnncodec train`; None takes the stage's default."""
+
+    stage: str
+    images: Path
+    validation: Path | None
+    run_folder: Path
+    preset: str = "compact"
+    steps: int | None = None
+    decay_steps: int | None = None
+    minutes: float | None = None
+    crops: str | None = None
+    crop_size: int | None = None
+    batch_size: int | None = None
+    learning_rate: float | None = None
+    context_learning_rate: float | None = None
+    seed: int | None = None
+    threads: int | None = None
+    cell_rate_factor: float | None = None
+    validate_every: float = 5.0
+    quiet: bool = False
+
+
+def train_stretch(options: StretchOptions) -> None:
+    """Run one stretch of a stage.
+
+    Raises:
+        TrainingError: no images, a missing stage before, an unfitting state.
+    """
+    if options.threads is not None:
+        torch.set_num_threads(options.threads)
+    config = with_overrides(
+        STAGE_DEFAULTS[options.stage],
+        network=PRESETS[options.preset](),
+        steps=options.steps,
+        decay_steps=options.decay_steps,
+        crops=options.crops,
+        crop_size=options.crop_size,
+        batch_size=options.batch_size,
+        learning_rate=options.learning_rate,
+        context_learning_rate=options.context_learning_rate,
+        cell_rate_factor=options.cell_rate_factor,
+        seed=options.seed,
+    )
+    folder = RunFolder(options.run_folder)
+    folder.path.mkdir(parents=True, exist_ok=True)
+    images = training_images(options.images, config)
+    if options.validation is None:
+        raise TrainingError("no validation images: give --validation DIR")
+    crops = validation_batch(options.validation, config.validation_crop)
+    console = Console(stderr=True)
+    limits = Limits(minutes=options.minutes, validate_every=60 * options.validate_every)
+    if config.stage == "graft":
+        run_graft(folder, config, images, crops, console)
+        return
+    train = train_transform if config.stage.startswith("transform") else train_codec
+    train(folder, config, images, crops, limits=limits, console=console, quiet=options.quiet)

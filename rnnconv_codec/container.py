@@ -8,6 +8,8 @@ This module knows nothing of what is inside a segment. The layout is specified i
 - Damage is never mistaken for a shorter picture, with one exception that no reader can
   avoid: if a damaged length makes a chunk run past the end of the data, the file looks cut
   at that chunk, and is treated so.
+- Each checksum covers all chunks so far, so chunks that were removed, exchanged, repeated or
+  taken from another file are damage too.
 - Nothing is allocated on the word of a length field: all payloads are slices of the data.
 """
 
@@ -75,6 +77,7 @@ _METADATA_NAMES = {chunk_type: name for name, chunk_type in _METADATA_TYPES.item
 
 _HEADER_STRUCT = struct.Struct(f"<IIBB{MODEL_ID_BYTES}s")  # width, height, mode, iterations, id
 _CRC_STRUCT = struct.Struct("<I")
+_CRC_START = 0  # what the checksum of the header chunk continues
 _TYPE_BYTES = 1
 _VERSION_BYTES = 1
 _BITS_PER_BYTE = 8
@@ -181,17 +184,21 @@ def write_container(container: Container) -> bytes:
     """
     header, metadata = container.header, container.metadata
     _check_arguments(container)
-    parts = [MAGIC, bytes([FORMAT_VERSION])]
-    parts += _chunk(
-        ChunkType.HEADER,
-        _HEADER_STRUCT.pack(
-            header.width, header.height, header.mode.value, header.iterations, header.model_id
-        ),
+    packed_header = _HEADER_STRUCT.pack(
+        header.width, header.height, header.mode.value, header.iterations, header.model_id
     )
-    for name, payload in _present(metadata).items():
-        parts += _chunk(_METADATA_TYPES[name], payload)
-    for segment in container.segments:
-        parts += _chunk(ChunkType.ITERATION, segment)
+    chunks = [(ChunkType.HEADER, packed_header)]
+    chunks += [(_METADATA_TYPES[name], payload) for name, payload in _present(metadata).items()]
+    chunks += [(ChunkType.ITERATION, segment) for segment in container.segments]
+
+    parts = [MAGIC, bytes([FORMAT_VERSION])]
+    crc = _CRC_START
+    for chunk_type, payload in chunks:
+        start = bytes([chunk_type]) + _write_length(len(payload))
+        # The stored checksums are not summed: a CRC over data and their CRC is a constant,
+        # which would hide what came before.
+        crc = zlib.crc32(payload, zlib.crc32(start, crc))
+        parts += [start, payload, _CRC_STRUCT.pack(crc)]
     return b"".join(parts)
 
 
@@ -215,11 +222,6 @@ def truncate(data: bytes, *, iterations: int) -> bytes:
     return write_container(
         replace(container, header=header, segments=container.segments[:iterations])
     )
-
-
-def _chunk(chunk_type: ChunkType, payload: bytes) -> list[bytes]:
-    start = bytes([chunk_type]) + _write_length(len(payload))
-    return [start, payload, _CRC_STRUCT.pack(zlib.crc32(payload, zlib.crc32(start)))]
 
 
 def _write_length(length: int) -> bytes:
@@ -292,19 +294,19 @@ def read_container(data: bytes) -> Container:
     """
     view = memoryview(data)
     position = _check_signature(view)
-    first = _next_chunk(view, position)
+    first = _next_chunk(view, position, _CRC_START)
     if first is None:
         raise TruncatedHeaderError("the file ends inside its header")
     header = _read_header(first)
-    position = first.end
+    position, crc = first.end, first.crc
 
     metadata: dict[str, bytes] = {}
     segments: list[bytes] = []
     while len(segments) < header.iterations:
-        chunk = _next_chunk(view, position)
+        chunk = _next_chunk(view, position, crc)
         if chunk is None:
             break
-        position = chunk.end
+        position, crc = chunk.end, chunk.crc
         if chunk.type == ChunkType.ITERATION:
             segments.append(bytes(chunk.payload))
         elif chunk.type in _METADATA_NAMES:
@@ -323,7 +325,7 @@ def read_container(data: bytes) -> Container:
     if not segments:
         raise TruncatedHeaderError("the file ends before its first iteration is complete")
     if len(segments) == header.iterations:
-        _check_tail(view, position)
+        _check_tail(view, position, crc)
     return Container(header, tuple(segments), Metadata(**metadata))
 
 
@@ -361,10 +363,11 @@ def inspect(data: bytes) -> FileInfo:
 
 @dataclass(frozen=True)
 class _Chunk:
-    """A chunk whose checksum is right; `end` is where the next one starts."""
+    """A chunk whose checksum `crc` is right; `end` is where the next one starts."""
 
     type: int
     payload: memoryview
+    crc: int
     end: int
 
 
@@ -389,8 +392,11 @@ def _check_signature(view: memoryview) -> int:
     return len(MAGIC) + _VERSION_BYTES
 
 
-def _next_chunk(view: memoryview, start: int) -> _Chunk | None:
-    """The chunk at `start`, or None if the data end before it does."""
+def _next_chunk(view: memoryview, start: int, previous_crc: int) -> _Chunk | None:
+    """The chunk at `start`, or None if the data end before it does.
+
+    `previous_crc` is the checksum of the chunk before it, `_CRC_START` for the first one.
+    """
     length_start = start + _TYPE_BYTES
     parsed = _read_length(view, length_start)
     if parsed is None:
@@ -402,9 +408,9 @@ def _next_chunk(view: memoryview, start: int) -> _Chunk | None:
         return None
     # The checksum comes before any look at the type, so damage is reported as damage.
     (stored,) = _CRC_STRUCT.unpack(view[payload_end:end])
-    if zlib.crc32(view[start:payload_end]) != stored:
+    if zlib.crc32(view[start:payload_end], previous_crc) != stored:
         raise ChecksumError(f"the checksum of the chunk at byte {start} is wrong")
-    return _Chunk(view[start], view[payload_start:payload_end], end)
+    return _Chunk(view[start], view[payload_start:payload_end], stored, end)
 
 
 def _read_length(view: memoryview, start: int) -> tuple[int, int] | None:
@@ -443,10 +449,10 @@ def _read_header(chunk: _Chunk) -> Header:
     return header
 
 
-def _check_tail(view: memoryview, position: int) -> None:
+def _check_tail(view: memoryview, position: int, crc: int) -> None:
     """Check that only whole optional chunks of unknown type follow the last iteration."""
     while position < len(view):
-        chunk = _next_chunk(view, position) if view[position] & OPTIONAL_BIT else None
+        chunk = _next_chunk(view, position, crc) if view[position] & OPTIONAL_BIT else None
         if chunk is None:
             raise MalformedChunkError(
                 f"{len(view) - position} bytes follow the last declared iteration"
@@ -454,7 +460,7 @@ def _check_tail(view: memoryview, position: int) -> None:
         if chunk.type in _METADATA_NAMES:
             name = _METADATA_NAMES[ChunkType(chunk.type)]
             raise ChunkOrderError(f"the {name} chunk comes after the first iteration")
-        position = chunk.end
+        position, crc = chunk.end, chunk.crc
 
 
 def _chunk_bytes(payload_bytes: int) -> int:

@@ -13,10 +13,11 @@ import re
 import struct
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageOps, PngImagePlugin
+from PIL import ExifTags, Image, ImageOps, PngImagePlugin, UnidentifiedImageError
 
 from rnnconv_codec.container import MAX_DIMENSION, Metadata
 from rnnconv_codec.errors import ConversionWarning, ImageFormatError, ImageSizeError
@@ -42,10 +43,9 @@ _FORMATS = {
     ".tga": "TGA",
 }
 # Pillow's default WebP is lossy, and its default JPEG halves the resolution of the colours.
-_SAVE_OPTIONS: dict[str, dict[str, object]] = {
+_SAVE_OPTIONS: dict[str, dict[str, Any]] = {
     "JPEG": {"quality": JPEG_QUALITY, "subsampling": 0},
     "WEBP": {"lossless": True},
-    "TIFF": {"compression": "tiff_adobe_deflate"},
 }
 _FORMATS_WITH_METADATA = frozenset({"PNG", "JPEG", "WEBP", "TIFF"})
 
@@ -122,7 +122,7 @@ def open_image(
         raise ImageSizeError(f"{name} is too large: {error}") from error
     except ImageSizeError as error:
         raise ImageSizeError(f"{name}: {error}") from error
-    except Image.UnidentifiedImageError as error:
+    except UnidentifiedImageError as error:
         reason = "is not an image that can be read" if data else "is empty"
         raise ImageFormatError(f"{name} {reason}") from error
     except MemoryError:
@@ -385,11 +385,23 @@ def image_bytes(image: Image.Image, format: str, metadata: Metadata | None = Non
     kept = _that_fits(kept, format)
     clean = image.copy()
     clean.info = {}  # some of Pillow's writers use it, others do not
+    try:
+        return _saved(clean, format, kept)
+    except ImageFormatError:
+        if kept == Metadata():
+            raise
+        _notice(f"the metadata cannot be written as {format} and are left out")
+        return _saved(clean, format, Metadata())
+
+
+def _saved(image: Image.Image, format: str, metadata: Metadata) -> bytes:
     stream = io.BytesIO()
     try:
-        options = {**_SAVE_OPTIONS.get(format, {}), **_metadata_options(kept, format)}
-        clean.save(stream, format=format, **options)  # type: ignore[arg-type]
-    except (OSError, ValueError, KeyError, struct.error) as error:
+        options = {**_SAVE_OPTIONS.get(format, {}), **_metadata_options(metadata, format)}
+        image.save(stream, format=format, **options)
+    except MemoryError:
+        raise
+    except Exception as error:  # metadata that Pillow cannot write raise almost anything
         raise ImageFormatError(f"cannot be written as {format}: {error}") from error
     return stream.getvalue()
 
@@ -412,8 +424,8 @@ def _that_fits(metadata: Metadata, format: str) -> Metadata:
     return Metadata(icc=icc, exif=exif, xmp=xmp)
 
 
-def _metadata_options(metadata: Metadata, format: str) -> dict[str, object]:
-    options: dict[str, object] = {}
+def _metadata_options(metadata: Metadata, format: str) -> dict[str, Any]:
+    options: dict[str, Any] = {}
     if metadata.icc is not None:
         options["icc_profile"] = metadata.icc
     if format == "TIFF":
@@ -435,8 +447,11 @@ def _tiff_tags(metadata: Metadata) -> bytes:
     tags = Image.Exif()
     if metadata.exif is not None:
         source = Image.Exif()
-        source.load(_with_prefix(metadata.exif))
-        tags = _descriptive_exif(source)
+        try:
+            source.load(_with_prefix(metadata.exif))
+            tags = _descriptive_exif(source)
+        except Exception:  # the EXIF of a foreign file, see _exif_of
+            _notice("the EXIF data are damaged and left out")
     if metadata.xmp is not None:
         tags[_TIFF_XMP_TAG] = metadata.xmp
     # As bytes: Pillow does not write the directories of an Exif that it did not load.

@@ -6,6 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import skimage.data
+from PIL import Image
+
+from rnnconv_codec.codec import Codec
+from rnnconv_codec.weights import ModelFile, load_model_file
 
 GOLDEN_FOLDER = Path(__file__).parent / "golden"
 
@@ -33,3 +38,27 @@ def golden_file(request: pytest.FixtureRequest) -> Callable[[str, bytes], bytes]
         return path.read_bytes()
 
     return load
+
+
+@pytest.fixture(scope="session")
+def tiny_weights() -> Path:
+    """A weights file of a small model, trained by `scripts/make_golden.py`."""
+    return GOLDEN_FOLDER / "tiny.safetensors"
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tiny_weights: Path) -> ModelFile:
+    """The small model's weights, loaded."""
+    return load_model_file(tiny_weights)
+
+
+@pytest.fixture(scope="session")
+def tiny_codec(tiny_model: ModelFile) -> Codec:
+    """The small model, ready to encode and decode."""
+    return Codec(tiny_model)
+
+
+@pytest.fixture(scope="session")
+def photograph() -> Callable[[str], Image.Image]:
+    """A function from the name of a photograph of scikit-image to the picture, mode RGB."""
+    return lambda name: Image.fromarray(getattr(skimage.data, name)())

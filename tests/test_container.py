@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import re
 import zlib
 from collections.abc import Callable
@@ -52,15 +53,29 @@ METADATA = Metadata(icc=b"profile", exif=b"II*\x00", xmp=b"<x/>", alpha=b"")
 SMALL = Container(HEADER, (b"first", b"", b"the third"), METADATA)
 SMALL_DATA = write_container(SMALL)
 
+SIGNATURE = MAGIC + b"\x01"
+CRC_BYTES = 4
 UNKNOWN_OPTIONAL = OPTIONAL_BIT | 0x55
 UNKNOWN_REQUIRED = 0x55
 
 
 def chunk(chunk_type: int, payload: bytes, *, length: bytes | None = None) -> bytes:
-    """A chunk built without the code under test; `length` replaces its length bytes."""
+    """A chunk but for its CRC, without the code under test; `length` replaces its length bytes."""
     assert len(payload) < 128
-    body = bytes([chunk_type]) + (bytes([len(payload)]) if length is None else length) + payload
-    return body + zlib.crc32(body).to_bytes(4, "little")
+    return bytes([chunk_type]) + (bytes([len(payload)]) if length is None else length) + payload
+
+
+def with_checksums(*chunks: bytes) -> list[bytes]:
+    """The chunks of a file, each with the CRC of all chunks up to it."""
+    return [
+        chunks[last] + zlib.crc32(b"".join(chunks[: last + 1])).to_bytes(CRC_BYTES, "little")
+        for last in range(len(chunks))
+    ]
+
+
+def file_of_chunks(*chunks: bytes) -> bytes:
+    """A file of these chunks only, with right CRCs."""
+    return SIGNATURE + b"".join(with_checksums(*chunks))
 
 
 def header_payload(
@@ -73,7 +88,7 @@ def header_payload(
 def file_of(*chunks: bytes, iterations: int = 1) -> bytes:
     """A file with a valid header and these chunks after it."""
     header = chunk(ChunkType.HEADER, header_payload(iterations=iterations))
-    return MAGIC + b"\x01" + header + b"".join(chunks)
+    return file_of_chunks(header, *chunks)
 
 
 def ends_of_iterations(container: Container) -> list[int]:
@@ -83,7 +98,6 @@ def ends_of_iterations(container: Container) -> list[int]:
 
 
 ITERATION = chunk(ChunkType.ITERATION, b"codes")
-SHORTEST_CHUNK_BYTES = len(chunk(UNKNOWN_OPTIONAL, b""))
 
 metadata_payloads = st.none() | st.binary(max_size=200)
 
@@ -182,11 +196,14 @@ def test_checksums_named_in_the_document_are_those_of_the_bytes_named() -> None:
     data = write_container(
         Container(Header(5, 3, PixelMode.RGB, 2, MODEL_ID), (b"\xde\xad\xbe\xef", b"\x2a"))
     )
-    pattern = r"CRC-32 0x([0-9a-f]{8}) of the bytes ([0-9a-f]{2}) to ([0-9a-f]{2})"
+    pattern = r"CRC-32 0x([0-9a-f]{8}) of the bytes (.+)"
     named = re.findall(pattern, FORMAT_DOCUMENT.read_text(encoding="utf-8"))
     assert len(named) == 3
-    for crc, first, last in named:
-        assert zlib.crc32(data[int(first, 16) : int(last, 16) + 1]) == int(crc, 16)
+    for crc, ranges in named:
+        covered = b""
+        for first, last in re.findall(r"([0-9a-f]{2}) to ([0-9a-f]{2})", ranges):
+            covered += data[int(first, 16) : int(last, 16) + 1]
+        assert zlib.crc32(covered) == int(crc, 16)
 
 
 # --- cutting ---------------------------------------------------------------------------------
@@ -284,7 +301,7 @@ def test_a_changed_byte_outside_the_lengths_is_always_an_error() -> None:
     container = Container(dataclasses.replace(HEADER, iterations=2), (b"one", b"two"))
     written = write_container(container)
     ends = ends_of_iterations(container)
-    header_end = ends[0] - len(chunk(ChunkType.ITERATION, b"one"))
+    header_end = ends[0] - len(chunk(ChunkType.ITERATION, b"one")) - CRC_BYTES
     length_positions = {len(MAGIC) + 2, header_end + 1, ends[0] + 1}
     for position in set(range(len(written))) - length_positions:
         damaged = bytearray(written)
@@ -307,14 +324,13 @@ def test_lost_or_inserted_bytes_give_no_other_picture(
 ) -> None:
     written = write_container(container)
     start = data.draw(st.integers(0, len(written) - 1))
-    # Fewer than a whole chunk: chunks have no number, so exactly one chunk less is not found.
-    end = min(len(written), start + data.draw(st.integers(0, SHORTEST_CHUNK_BYTES - 1)))
+    end = data.draw(st.integers(start, len(written)))
     damaged = written[:start] + data.draw(st.binary(max_size=20)) + written[end:]
     if damaged != written:
         check_damaged(container, damaged)
 
 
-@given(st.binary(max_size=100), st.sampled_from([b"", MAGIC, MAGIC + b"\x01"]))
+@given(st.binary(max_size=100), st.sampled_from([b"", MAGIC, SIGNATURE]))
 def test_arbitrary_bytes_raise_container_errors_only(data: bytes, start: bytes) -> None:
     with pytest.raises(ContainerError):
         read_container(start + data)
@@ -334,7 +350,7 @@ def test_arbitrary_chunks_with_right_checksums_raise_container_errors_only(
 
 @pytest.mark.parametrize("part", range(6), ids=["header", "icc", "exif", "xmp", "alpha", "first"])
 def test_a_wrong_checksum_anywhere_is_a_checksum_error(part: int) -> None:
-    chunks = [
+    chunks = with_checksums(
         chunk(ChunkType.HEADER, header_payload(iterations=2)),
         chunk(ChunkType.ICC, b"i"),
         chunk(ChunkType.EXIF, b"e"),
@@ -342,10 +358,10 @@ def test_a_wrong_checksum_anywhere_is_a_checksum_error(part: int) -> None:
         chunk(ChunkType.ALPHA, b"a"),
         ITERATION,
         ITERATION,
-    ]
+    )
     chunks[part] = chunks[part][:-1] + bytes([chunks[part][-1] ^ 0xFF])
     with pytest.raises(ChecksumError):
-        read_container(MAGIC + b"\x01" + b"".join(chunks))
+        read_container(SIGNATURE + b"".join(chunks))
 
 
 def test_a_wrong_checksum_of_the_last_chunk_is_not_a_cut() -> None:
@@ -354,9 +370,80 @@ def test_a_wrong_checksum_of_the_last_chunk_is_not_a_cut() -> None:
 
 
 def test_a_wrong_checksum_of_an_unknown_chunk_is_found() -> None:
-    unknown = chunk(UNKNOWN_OPTIONAL, b"?")
+    header, unknown, iteration = with_checksums(
+        chunk(ChunkType.HEADER, header_payload()), chunk(UNKNOWN_OPTIONAL, b"?"), ITERATION
+    )
+    unknown = unknown[:-1] + bytes([unknown[-1] ^ 1])
     with pytest.raises(ChecksumError):
-        read_container(file_of(unknown[:-1] + bytes([unknown[-1] ^ 1]), ITERATION))
+        read_container(SIGNATURE + header + unknown + iteration)
+
+
+# --- chunks that are not where they were written ---------------------------------------------
+
+
+def picture_chunks(*, width: int = 1, content: str = "") -> list[bytes]:
+    """Header, ICC profile and three iterations; `content` is in all payloads but the header's."""
+    payloads = [f"{content}{number}".encode() for number in range(4)]
+    return with_checksums(
+        chunk(ChunkType.HEADER, header_payload(width=width, iterations=3)),
+        chunk(ChunkType.ICC, payloads[0]),
+        *(chunk(ChunkType.ITERATION, payload) for payload in payloads[1:]),
+    )
+
+
+PICTURE_CHUNKS = picture_chunks()
+LAST = len(PICTURE_CHUNKS) - 1
+FIRST_ITERATION = LAST - 2
+
+
+def check_checksum_error(chunks: list[bytes]) -> None:
+    assert not read_container(SIGNATURE + b"".join(PICTURE_CHUNKS)).is_cut
+    with pytest.raises(ChecksumError):
+        read_container(SIGNATURE + b"".join(chunks))
+
+
+@pytest.mark.parametrize("removed", range(LAST))
+def test_a_removed_chunk_is_a_checksum_error(removed: int) -> None:
+    check_checksum_error(PICTURE_CHUNKS[:removed] + PICTURE_CHUNKS[removed + 1 :])
+
+
+def test_a_removed_last_chunk_is_a_cut() -> None:
+    read = read_container(SIGNATURE + b"".join(PICTURE_CHUNKS[:LAST]))
+    assert read.segments == (b"1", b"2")
+    assert read.missing_iterations == 1
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), list(itertools.combinations(range(FIRST_ITERATION, LAST + 1), 2))
+)
+def test_exchanged_segments_are_a_checksum_error(one: int, other: int) -> None:
+    chunks = list(PICTURE_CHUNKS)
+    chunks[one], chunks[other] = chunks[other], chunks[one]
+    check_checksum_error(chunks)
+
+
+@pytest.mark.parametrize("repeated", range(LAST))
+def test_a_repeated_chunk_is_a_checksum_error(repeated: int) -> None:
+    twice = PICTURE_CHUNKS[: repeated + 1] + PICTURE_CHUNKS[repeated : repeated + 1]
+    check_checksum_error(twice + PICTURE_CHUNKS[repeated + 1 :])
+    check_checksum_error(twice + PICTURE_CHUNKS[repeated + 2 :])
+
+
+@pytest.mark.parametrize("place", range(FIRST_ITERATION, LAST + 1))
+@pytest.mark.parametrize(
+    "donor",
+    [
+        pytest.param(picture_chunks(content="other"), id="other-content"),
+        pytest.param(picture_chunks(width=2), id="other-header"),
+    ],
+)
+def test_a_segment_of_another_file_is_a_checksum_error(donor: list[bytes], place: int) -> None:
+    check_checksum_error([*PICTURE_CHUNKS[:place], donor[place], *PICTURE_CHUNKS[place + 1 :]])
+
+
+def test_the_first_chunks_of_another_file_are_a_checksum_error() -> None:
+    check_checksum_error(picture_chunks(width=2)[:1] + PICTURE_CHUNKS[1:])
+    check_checksum_error(picture_chunks(content="other")[:2] + PICTURE_CHUNKS[2:])
 
 
 # --- each kind of refusal --------------------------------------------------------------------
@@ -423,32 +510,37 @@ def test_a_length_not_in_its_one_form_is_malformed(length: bytes) -> None:
 )
 def test_a_header_with_a_bad_field_is_malformed(payload: bytes) -> None:
     with pytest.raises(MalformedChunkError, match="header"):
-        read_container(MAGIC + b"\x01" + chunk(ChunkType.HEADER, payload) + ITERATION)
-
-
-@pytest.mark.parametrize(
-    "tail",
-    [
-        pytest.param(b"\x00", id="zero"),
-        pytest.param(b"trailing", id="text"),
-        pytest.param(ITERATION, id="another-iteration"),
-        pytest.param(ITERATION[:-1], id="part-of-an-iteration"),
-        pytest.param(chunk(UNKNOWN_REQUIRED, b""), id="required-chunk"),
-        pytest.param(chunk(UNKNOWN_OPTIONAL, b"??")[:-1], id="part-of-an-optional-chunk"),
-        pytest.param(b"\xff", id="first-byte-of-an-optional-chunk"),
-        pytest.param(chunk(UNKNOWN_OPTIONAL, b"??") + b"\x00", id="after-an-optional-chunk"),
-    ],
-)
-def test_data_after_the_last_declared_iteration_are_malformed(tail: bytes) -> None:
-    with pytest.raises(MalformedChunkError, match="follow the last"):
-        read_container(file_of(ITERATION) + tail)
+        read_container(file_of_chunks(chunk(ChunkType.HEADER, payload), ITERATION))
 
 
 @pytest.mark.parametrize(
     "data",
     [
-        pytest.param(MAGIC + b"\x01" + ITERATION, id="no-header"),
-        pytest.param(MAGIC + b"\x01" + chunk(UNKNOWN_OPTIONAL, b""), id="optional-before-header"),
+        pytest.param(file_of(ITERATION) + b"\x00", id="zero"),
+        pytest.param(file_of(ITERATION) + b"trailing", id="text"),
+        pytest.param(file_of(ITERATION, ITERATION), id="another-iteration"),
+        pytest.param(file_of(ITERATION, ITERATION)[:-1], id="part-of-an-iteration"),
+        pytest.param(file_of(ITERATION, chunk(UNKNOWN_REQUIRED, b"")), id="required-chunk"),
+        pytest.param(
+            file_of(ITERATION, chunk(UNKNOWN_OPTIONAL, b"??"))[:-1], id="part-of-an-optional-chunk"
+        ),
+        pytest.param(file_of(ITERATION) + b"\xff", id="first-byte-of-an-optional-chunk"),
+        pytest.param(
+            file_of(ITERATION, chunk(UNKNOWN_OPTIONAL, b"??")) + b"\x00",
+            id="after-an-optional-chunk",
+        ),
+    ],
+)
+def test_data_after_the_last_declared_iteration_are_malformed(data: bytes) -> None:
+    with pytest.raises(MalformedChunkError, match="follow the last"):
+        read_container(data)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(file_of_chunks(ITERATION), id="no-header"),
+        pytest.param(file_of_chunks(chunk(UNKNOWN_OPTIONAL, b"")), id="optional-before-header"),
         pytest.param(
             file_of(chunk(ChunkType.HEADER, header_payload()), ITERATION), id="second-header"
         ),

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+import struct
 import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -47,9 +49,9 @@ def photograph() -> Image.Image:
     return Image.fromarray(data.astronaut()[:96, 150:280])
 
 
-def file_of(image: Image.Image, format: str = "PNG", **options: object) -> bytes:
+def file_of(image: Image.Image, format: str = "PNG", **options: Any) -> bytes:
     stream = io.BytesIO()
-    image.save(stream, format=format, **options)  # type: ignore[arg-type]
+    image.save(stream, format=format, **options)
     return stream.getvalue()
 
 
@@ -429,14 +431,15 @@ def test_memory_errors_are_not_called_bad_images(monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize("source_format", METADATA_FORMATS)
 @pytest.mark.parametrize("target_format", METADATA_FORMATS)
 def test_metadata_travel_from_format_to_format(source_format: str, target_format: str) -> None:
-    original = Metadata(icc=icc_profile(), exif=exif_with(1), xmp=XMP)
+    upright_xmp = XMP.replace(b'"6"', b'"1"')
+    original = Metadata(icc=icc_profile(), exif=exif_with(1), xmp=upright_xmp)
     content = image_bytes(photograph(), source_format, original)
     with no_notice():
         converted = to_codec_mode(open_image(content))
         again = open_image(image_bytes(converted, target_format))
     found = extract_metadata(again)
     assert found.icc == original.icc
-    assert found.xmp == XMP.replace(b'"6"', b'"1"')
+    assert found.xmp == upright_xmp
     exif = again.getexif()
     assert exif[ExifTags.Base.Make] == "Camera & Sons"
     assert exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.ISOSpeedRatings] == 400
@@ -585,11 +588,24 @@ def test_metadata_too_long_for_jpeg_have_a_notice_and_the_picture_is_written() -
     assert open_image(content).size == photograph().size
 
 
+def test_metadata_that_cannot_be_written_do_not_cost_the_picture() -> None:
+    resolution_as_text = struct.pack(
+        "<4sIHHHI4sI", b"II*\0", 8, 1, ExifTags.Base.XResolution, 2, 4, b"abc\0", 0
+    )
+    with pytest.warns(ConversionWarning, match="metadata"):
+        content = image_bytes(photograph(), "TIFF", Metadata(exif=resolution_as_text))
+    assert np.array_equal(pixels(open_image(content)), pixels(photograph()))
+
+
+def test_a_picture_that_a_format_cannot_hold_is_an_error() -> None:
+    with pytest.raises(ImageFormatError, match="BMP"):
+        image_bytes(Image.new("F", (2, 2)), "BMP")
+
+
 def test_empty_metadata_write_nothing() -> None:
     image = photograph()
     attach_metadata(image, Metadata(icc=icc_profile(), exif=exif_with(1), xmp=XMP))
-    for format in METADATA_FORMATS:
-        opened = open_image(image_bytes(image, format, Metadata()))
-        assert opened.info.keys() & {"icc_profile", "exif", "xmp"} <= (
-            {"exif"} if format == "TIFF" else set()
-        )
+    for target in METADATA_FORMATS:
+        found = extract_metadata(open_image(image_bytes(image, target, Metadata())))
+        assert (found.icc, found.xmp) == (None, None)
+        assert found.exif is None or target == "TIFF"  # a TIFF always has a resolution

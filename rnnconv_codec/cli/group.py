@@ -27,6 +27,11 @@ _COMMANDS = {
         "Make an .rnc file smaller by dropping its last iterations.",
     ),
     "train": ("rnnconv_codec.cli.train", "train", "Train a model, one stage at a time."),
+    "export": (
+        "rnnconv_codec.cli.export",
+        "export",
+        "Make a weights file of a training state.",
+    ),
     "eval": (
         "rnnconv_codec.cli.eval",
         "eval_command",

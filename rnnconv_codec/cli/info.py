@@ -11,6 +11,7 @@ from rnnconv_codec.cli.options import input_argument
 from rnnconv_codec.cli.report import count, file_size
 from rnnconv_codec.container import FileInfo, inspect
 from rnnconv_codec.files import read_file
+from rnnconv_codec.weights import name_of_model
 
 _EPILOG = """\b
 Example:
@@ -38,7 +39,7 @@ def info(source: Path, as_json: bool) -> None:
     click.echo(f"version     {found.version}")
     click.echo(f"picture     {found.width}x{found.height} {found.mode.name}")
     click.echo(f"size        {file_size(found.file_bytes, found.bpp)}")
-    click.echo(f"model       {found.model_id}")
+    click.echo(f"model       {name_of_model(bytes.fromhex(found.model_id))}")
     click.echo(f"metadata    {metadata or 'none'}")
     click.echo(f"iterations  {iterations}")
     click.echo()

@@ -1,4 +1,4 @@
-"""`rnncodec train STAGE`: the stages of training, each resumable."""
+"""`rnncodec train`."""
 
 from __future__ import annotations
 
@@ -6,32 +6,91 @@ from pathlib import Path
 
 import click
 
-from rnnconv_codec.training.config import CROP_METHODS, STAGES
+from rnnconv_codec.cli.options import MAX_THREADS
+
+STAGES = ("transform-fine", "transform-coarse", "graft", "context", "joint")
+"""Repeated from `training.config`, whose import would make `--help` wait; a test compares."""
+
+CROP_METHODS = ("random", "high-entropy")
+
+_EPILOG = """\b
+Example, the whole way to a weights file:
+  for stage in transform-fine transform-coarse graft context joint; do
+    rnncodec train $stage --images photos/ --validation held-out/ --run run/
+  done
+  rnncodec export run/joint.safetensors -o weights/mine.safetensors
+
+Ctrl-C (or SIGTERM) stops after the current step and saves; the same command goes on.
+"""
+
+_positive = click.FloatRange(0, min_open=True)
+_folder = click.Path(path_type=Path)
 
 
-@click.command("train")
-@click.argument("stage", type=click.Choice(STAGES))
-@click.option("--images", type=click.Path(path_type=Path), required=True, help="Training images.")
-@click.option("--validation", type=click.Path(path_type=Path), help="Validation images.")
+@click.command("train", epilog=_EPILOG)
+@click.argument("stage", metavar="STAGE", type=click.Choice(STAGES))
 @click.option(
-    "--run", "run_folder", type=click.Path(path_type=Path), required=True, help="Folder of the run."
+    "--images", metavar="DIR", type=_folder, required=True, help="Training images, any folder."
 )
-@click.option("--preset", type=click.Choice(["compact", "toderici"]), default="compact")
-@click.option("--steps", type=click.IntRange(1), help="Steps of the whole stage.")
-@click.option("--decay-steps", type=click.IntRange(0), help="Steps of decay at its end.")
-@click.option("--minutes", type=click.FloatRange(0, min_open=True), help="Stop after this time.")
-@click.option("--crops", type=click.Choice(CROP_METHODS), help="How crops are picked.")
-@click.option("--crop-size", type=click.IntRange(16), help="Side of a crop in pixels.")
-@click.option("--batch-size", type=click.IntRange(1), help="Crops per step.")
-@click.option("--learning-rate", type=click.FloatRange(0, min_open=True))
-@click.option("--context-learning-rate", type=click.FloatRange(0, min_open=True))
-@click.option("--cell-rate-factor", type=click.FloatRange(0, min_open=True))
-@click.option("--validate-every", type=click.FloatRange(0, min_open=True), default=5.0)
-@click.option("--seed", type=int)
-@click.option("--threads", type=click.IntRange(1), help="Cores to use.")
+@click.option(
+    "--validation", metavar="DIR", type=_folder, required=True, help="Images to validate with."
+)
+@click.option(
+    "--run",
+    "run_folder",
+    metavar="DIR",
+    type=_folder,
+    required=True,
+    help="Folder for state, configuration and log; made if missing.",
+)
+@click.option(
+    "--preset",
+    type=click.Choice(["compact", "toderici"]),
+    default="compact",
+    show_default=True,
+    help="Network; toderici has only the stage joint, from random weights.",
+)
+@click.option("--steps", metavar="N", type=click.IntRange(1), help="Steps of the whole stage.")
+@click.option(
+    "--decay-steps",
+    metavar="N",
+    type=click.IntRange(0),
+    help="Steps at its end in which the learning rate falls to 0.",
+)
+@click.option("--minutes", metavar="M", type=_positive, help="Stop this stretch after M minutes.")
+@click.option(
+    "--crops",
+    type=click.Choice(CROP_METHODS),
+    help="Crops at random places, or of the tiles that PNG compresses worst.  [default: random]",
+)
+@click.option(
+    "--tiles-per-image", metavar="N", type=click.IntRange(1), help="Tiles kept by high-entropy."
+)
+@click.option("--crop-size", metavar="N", type=click.IntRange(16), help="Side in pixels.")
+@click.option("--batch-size", metavar="N", type=click.IntRange(1), help="Crops per step.")
+@click.option(
+    "--learning-rate", metavar="R", type=_positive, help="Of the networks or the transform."
+)
+@click.option("--context-learning-rate", metavar="R", type=_positive, help="Of the context model.")
+@click.option(
+    "--validate-every",
+    metavar="M",
+    type=_positive,
+    default=5.0,
+    show_default=True,
+    help="Minutes between validations.",
+)
+@click.option("--seed", metavar="N", type=click.IntRange(0), help="Of weights, crops and noise.")
+@click.option("--threads", metavar="N", type=click.IntRange(1, MAX_THREADS), help="CPU threads.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress bar.")
 def train(**options: object) -> None:
-    """Train one STAGE, or go on where it stopped."""
+    """Train one STAGE of a model, or go on where it stopped.
+
+    The stages are transform-fine, transform-coarse, graft, context and joint, each starting
+    where the one before ended. Each validation prints bpp:PSNR of every iteration and the mean
+    log of J = MSE + lambda R, and adds a line to DIR/log.jsonl. Without an option, the stage's
+    own setting is used: see docs/TRAINING.md.
+    """
     from rnnconv_codec.training.stages import StretchOptions, train_stretch
 
     train_stretch(StretchOptions(**options))  # type: ignore[arg-type]

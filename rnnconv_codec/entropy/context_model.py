@@ -218,7 +218,7 @@ class GridContextModel(nn.Module):
         context = clip(base)
         context = clip(self.hidden(context) + context)
         current = clip(self.masked(bits) + self.pointwise(context))
-        logits = self.heads[iteration](context) + self.masked_heads[iteration](current)
+        logits: Tensor = self.heads[iteration](context) + self.masked_heads[iteration](current)
         return logits.clamp(-MAX_LOGIT / UNIT, MAX_LOGIT / UNIT)
 
 

@@ -22,6 +22,11 @@ class CompactNetwork(RecurrentNetwork):
     through `coarse_analysis` (1/16 grid) → one ConvGRU per grid → 1x1 convolutions to codes.
     Decoder: codes → 1x1 convolutions to coefficients → ConvGRU on the 1/16 grid → convolution
     and depth-to-space → ConvGRU on the 1/8 grid → convolution and depth-to-space → image.
+
+    Fixed scales keep all trained weights near the size of one, so that one learning rate suits
+    the first iteration and the last: decoder states are coefficients divided by `*_state_scale`
+    (their tanh must stay in its linear range), and the 1x1 convolutions from codes give
+    coefficients in units of the iteration's `code_scale`.
     """
 
     def __init__(self, config: CompactConfig) -> None:
@@ -30,6 +35,9 @@ class CompactNetwork(RecurrentNetwork):
         coarse, fine = config.coarse_coefficients, config.fine_coefficients
         iterations = range(config.iterations)
         self.log_gain = nn.Parameter(torch.zeros(config.iterations))
+        self.code_scale = _fixed(config.iterations)
+        self.coarse_state_scale = _fixed(config.coarse_decoder_channels)
+        self.fine_state_scale = _fixed(config.fine_decoder_channels)
         self.analysis = fine_analysis(config)
         self.coarse_analysis = coarse_analysis(config)
         self.coarse_encoder = ConvGRUCell(coarse, coarse, kernel_size=1)
@@ -73,14 +81,27 @@ class CompactNetwork(RecurrentNetwork):
     def decode_iteration(self, codes: list[Tensor], state: State | None, iteration: int) -> State:
         """See `RecurrentNetwork.decode_iteration`; the state is (coarse, fine)."""
         coarse_state, fine_state = state if state is not None else (None, None)
+        unit = self.code_scale[iteration]
+        coarse_scale = self.coarse_state_scale.view(1, -1, 1, 1)
+        fine_scale = self.fine_state_scale.view(1, -1, 1, 1)
+        coefficients = unit * self.coarse_dequantisers[iteration](codes[0])
         coarse_state = self.coarse_decoder(
-            self.coarse_dequantisers[iteration](codes[0]), coarse_state
+            coefficients / coarse_scale[:, : coefficients.shape[1]], coarse_state
         )
-        low = functional.pixel_shuffle(self.coarse_synthesis(coarse_state), 2)
-        high = self.fine_dequantisers[iteration](codes[1])
-        fine_state = self.fine_decoder(torch.cat([low, high], 1), fine_state)
+        low = functional.pixel_shuffle(self.coarse_synthesis(coarse_state * coarse_scale), 2)
+        high = unit * self.fine_dequantisers[iteration](codes[1])
+        coefficients = torch.cat([low, high], 1)
+        fine_state = self.fine_decoder(
+            coefficients / fine_scale[:, : coefficients.shape[1]], fine_state
+        )
         return (coarse_state, fine_state)
 
     def synthesise(self, state: State) -> Tensor:
         """See `RecurrentNetwork.synthesise`."""
-        return functional.pixel_shuffle(self.synthesis(state[1]), FINE_STRIDE)
+        coefficients = state[1] * self.fine_state_scale.view(1, -1, 1, 1)
+        return functional.pixel_shuffle(self.synthesis(coefficients), FINE_STRIDE)
+
+
+def _fixed(size: int) -> nn.Parameter:
+    """A scale that is stored with the weights but not trained."""
+    return nn.Parameter(torch.ones(size), requires_grad=False)

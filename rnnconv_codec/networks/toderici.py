@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -24,7 +26,7 @@ class TodericiNetwork(RecurrentNetwork):
         widths = (config.stem_channels, *config.encoder_channels)
         self.encoder = nn.ModuleList(
             ConvGRUCell(inputs, outputs, stride=2, padding=1)
-            for inputs, outputs in zip(widths[:-1], widths[1:], strict=True)
+            for inputs, outputs in pairwise(widths)
         )
         self.binarizer = nn.Conv2d(config.encoder_channels[-1], config.codes, 1)
         self.decoder_input = nn.Conv2d(config.codes, config.decoder_input_channels, 1)

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from rnnconv_codec.errors import TrainingError
 from rnnconv_codec.networks.binarizer import binarize, binarize_stochastically
-from rnnconv_codec.networks.cell import ConvGRUCell
 from rnnconv_codec.networks.config import CompactConfig, TodericiConfig
 from rnnconv_codec.networks.transform import LinearTransform
 from rnnconv_codec.training.config import TrainingConfig, to_settings
@@ -38,6 +37,19 @@ from rnnconv_codec.training.transform import psnr
 
 VALIDATION_BATCH = 8
 """Validation crops that are coded at once."""
+
+RATE_FACTORS = {
+    "cells": 0.2,
+    "cell biases": 0.03,
+    "transforms": 1.0,
+    "dequantisers": 3.0,
+    "binarizers": 1.0,
+}
+"""Factors on the learning rate of a grafted network (docs/TRAINING.md, experiments).
+
+A bias of a cell moves a state by as much as hundreds of its weights do, and every later iteration
+inherits the change; dequantisers are scaled to the size of one and bear larger steps.
+"""
 
 STAGE_BEFORE = {"context": "graft", "joint": "context"}
 
@@ -144,23 +156,33 @@ def train_codec(
 
 
 def _groups(codec: TrainableCodec, config: TrainingConfig) -> list[ParameterGroup]:
-    """The networks' cells, their other layers, and the context model; only what is trained."""
+    """Parameters by the learning rate that they bear; only what the stage trains."""
     context = ParameterGroup(
         "context", list(codec.context.parameters()), config.context_learning_rate
     )
     if config.stage == "context":
         return [context]
-    cells: list[nn.Parameter] = []
-    for module in codec.network.modules():
-        if isinstance(module, ConvGRUCell):
-            cells.extend(module.parameters())
-    in_cells = {id(parameter) for parameter in cells}
-    others = [p for p in codec.network.parameters() if id(p) not in in_cells]
-    return [
-        ParameterGroup("cells", cells, config.learning_rate * config.cell_rate_factor),
-        ParameterGroup("layers", others, config.learning_rate),
-        context,
+    members: dict[str, list[nn.Parameter]] = {}
+    for name, parameter in codec.network.named_parameters():
+        if parameter.requires_grad:
+            members.setdefault(_role(name), []).append(parameter)
+    grafted = isinstance(config.network, CompactConfig)
+    groups = [
+        ParameterGroup(
+            role, parameters, config.learning_rate * (RATE_FACTORS[role] if grafted else 1.0)
+        )
+        for role, parameters in members.items()
     ]
+    return [*groups, context]
+
+
+def _role(name: str) -> str:
+    """The group of `RATE_FACTORS` that a parameter of a network belongs to."""
+    if ".conv_" in name:
+        return "cell biases" if name.endswith("bias") else "cells"
+    if "binarizer" in name or name == "log_gain":
+        return "binarizers"
+    return "dequantisers" if "dequantiser" in name else "transforms"
 
 
 def validate(codec: TrainableCodec, crops: list[Tensor]) -> Report:

@@ -32,7 +32,6 @@ class TrainingConfig:
         decay_steps: steps of falling learning rate at its end.
         decay_power: exponent of the decay.
         learning_rate: of the networks (or of the transform).
-        cell_rate_factor: factor on it for the ConvGRU cells, whose state is precise.
         context_learning_rate: of the context model.
         ema_decay: of the average of the weights; 0 keeps none.
         clip_norm: largest gradient norm per parameter group.
@@ -51,7 +50,6 @@ class TrainingConfig:
     decay_steps: int = 0
     decay_power: float = 1.0
     learning_rate: float = 2e-5
-    cell_rate_factor: float = 1.0
     context_learning_rate: float = 2e-3
     ema_decay: float = 0.0
     clip_norm: float = 1.0

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from torch import Tensor
+
 from rnnconv_codec.codec import network_tensors
 from rnnconv_codec.entropy.integer_model import export_context
 from rnnconv_codec.networks.config import config_from_dict
@@ -28,5 +30,9 @@ def export_weights(state_path: Path, output: Path) -> bytes:
         *progress.history,
         {"stage": progress.stage, "step": progress.step, "seconds": round(progress.seconds, 1)},
     ]
-    tensors = {**network_tensors(codec.network), **export_context(codec.context)}
-    return save_model_file(output, config, tensors, {"stages": stages})
+    return save_model_file(output, config, weights_tensors(codec), {"stages": stages})
+
+
+def weights_tensors(codec: TrainableCodec) -> dict[str, Tensor]:
+    """The tensors of a weights file: the network's as they are, the context model's quantised."""
+    return {**network_tensors(codec.network), **export_context(codec.context)}

@@ -36,6 +36,7 @@ RESIDUAL_GAIN = 0.3
 BINARIZER_GAIN = 4.0
 """Slope of the binarizer's tanh at a threshold; decides where its gradient flows."""
 
+MIN_LARGEST = 0.5
 HEADROOM = 10.0
 """ρ = HEADROOM · max|coefficient|: keeps decoder states where tanh is linear."""
 
@@ -164,6 +165,7 @@ def _graft(
     network.analysis.weight.copy_(transform.analysis.weight)
     network.coarse_analysis.weight.copy_(transform.coarse_analysis.weight)
     network.log_gain.copy_(torch.tensor([math.log(RESIDUAL_GAIN / t) for t in thetas]))
+    network.code_scale.copy_(torch.tensor(thetas))
 
     coarse_samples: list[Tensor] = []
     fine_samples: list[Tensor] = []
@@ -176,9 +178,8 @@ def _graft(
         fine_samples.append(_samples(fine[:, low:, 2:-2, 2:-2]))
         largest_low = torch.maximum(largest_low, fine[:, :low].abs().amax((0, 2, 3)))
     coarse_rows, fine_rows = torch.cat(coarse_samples), torch.cat(fine_samples)
-    rho_low = largest_low.clamp(min=0.5) * HEADROOM
-    rho_coarse = coarse_rows.abs().amax(0).clamp(min=0.5) * HEADROOM
-    rho_fine = fine_rows.abs().amax(0).clamp(min=0.5) * HEADROOM
+    _set_scale(network.coarse_state_scale, coarse_rows.abs().amax(0))
+    _set_scale(network.fine_state_scale, torch.cat([largest_low, fine_rows.abs().amax(0)]))
 
     for encoder in (network.coarse_encoder, network.fine_encoder):
         _pass_through(encoder)
@@ -186,34 +187,29 @@ def _graft(
     _accumulate(network.fine_decoder, low, config.analysis_channels)
 
     grids = codec.context.grids
-    for rows, rho, binarizers, dequantisers, context in (
-        (
-            coarse_rows,
-            rho_coarse,
-            network.coarse_binarizers,
-            network.coarse_dequantisers,
-            grids[0],
-        ),
-        (fine_rows, rho_fine, network.fine_binarizers, network.fine_dequantisers, grids[1]),
+    for rows, binarizers, dequantisers, context in (
+        (coarse_rows, network.coarse_binarizers, network.coarse_dequantisers, grids[0]),
+        (fine_rows, network.fine_binarizers, network.fine_dequantisers, grids[1]),
     ):
         assert isinstance(context, GridContextModel)
-        _set_codes(codec, rows, rho, thetas, binarizers, dequantisers, context)
+        _set_codes(codec, rows, thetas, binarizers, dequantisers, context)
 
     _near_zero(network.coarse_synthesis)
     coefficients = config.coarse_coefficients
-    network.coarse_synthesis.weight[:, :coefficients] += (
-        transform.coarse_synthesis.weight
-        * rho_coarse.view(1, -1, 1, 1)
-        / rho_low.repeat_interleave(4).view(-1, 1, 1, 1)
-    )
+    network.coarse_synthesis.weight[:, :coefficients] += transform.coarse_synthesis.weight
     _near_zero(network.synthesis)
-    network.synthesis.weight[:, : config.analysis_channels] += (
-        transform.synthesis.weight * torch.cat([rho_low, rho_fine]).view(1, -1, 1, 1)
-    )
+    network.synthesis.weight[:, : config.analysis_channels] += transform.synthesis.weight
 
 
 def _samples(coefficients: Tensor) -> Tensor:
     return coefficients.permute(0, 2, 3, 1).reshape(-1, coefficients.shape[1])
+
+
+def _set_scale(scale: Tensor, largest: Tensor) -> None:
+    """ρ of the channels that hold a coefficient; the free ones get the median."""
+    rho = largest.clamp(min=MIN_LARGEST) * HEADROOM
+    scale[: len(rho)] = rho
+    scale[len(rho) :] = rho.median()
 
 
 def _near_zero(layer: nn.Conv2d) -> None:
@@ -253,7 +249,6 @@ def _accumulate(cell: ConvGRUCell, copied: int, coefficients: int) -> None:
 def _set_codes(
     codec: TrainableCodec,
     rows: Tensor,
-    rho: Tensor,
     thetas: list[float],
     binarizers: nn.ModuleList,
     dequantisers: nn.ModuleList,
@@ -275,7 +270,7 @@ def _set_codes(
             k = code.coefficient
             # A set code of a pair is +1 and a clear one -1: the pair's difference is 2 or 0, and
             # the accumulator halves its input.
-            step = code.amplitude / float(rho[k])
+            step = code.amplitude / thetas[iteration]
             for position, direction, odds in zip(pair, (1.0, -1.0), code.log_odds, strict=True):
                 binarizer.weight[position, k] += BINARIZER_GAIN * direction
                 binarizer.bias[position] = -BINARIZER_GAIN * math.tanh(RESIDUAL_GAIN * code.level)

@@ -8,7 +8,6 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from rnnconv_codec.errors import TrainingError
 from rnnconv_codec.networks.config import PRESETS
 from rnnconv_codec.training.codec import run_graft, train_codec
 from rnnconv_codec.training.config import STAGE_DEFAULTS, with_overrides
@@ -23,20 +22,20 @@ class StretchOptions:
 
     stage: str
     images: Path
-    validation: Path | None
+    validation: Path
     run_folder: Path
     preset: str = "compact"
     steps: int | None = None
     decay_steps: int | None = None
     minutes: float | None = None
     crops: str | None = None
+    tiles_per_image: int | None = None
     crop_size: int | None = None
     batch_size: int | None = None
     learning_rate: float | None = None
     context_learning_rate: float | None = None
     seed: int | None = None
     threads: int | None = None
-    cell_rate_factor: float | None = None
     validate_every: float = 5.0
     quiet: bool = False
 
@@ -55,18 +54,16 @@ def train_stretch(options: StretchOptions) -> None:
         steps=options.steps,
         decay_steps=options.decay_steps,
         crops=options.crops,
+        tiles_per_image=options.tiles_per_image,
         crop_size=options.crop_size,
         batch_size=options.batch_size,
         learning_rate=options.learning_rate,
         context_learning_rate=options.context_learning_rate,
-        cell_rate_factor=options.cell_rate_factor,
         seed=options.seed,
     )
     folder = RunFolder(options.run_folder)
     folder.path.mkdir(parents=True, exist_ok=True)
     images = training_images(options.images, config)
-    if options.validation is None:
-        raise TrainingError("no validation images: give --validation DIR")
     crops = validation_batch(options.validation, config.validation_crop)
     console = Console(stderr=True)
     limits = Limits(minutes=options.minutes, validate_every=60 * options.validate_every)

@@ -106,7 +106,8 @@ def objective(transform: LinearTransform, image: Tensor, step: float) -> Tensor:
     """J = MSE + λ R for one quantiser step, MSE on the [-1, 1] scale."""
     reconstruction, rate = transform(image, step)
     distortion = functional.mse_loss(reconstruction, image)
-    return distortion + RATE_WEIGHT * step * step * rate.mean()
+    rate_term: Tensor = RATE_WEIGHT * step * step * rate.mean()
+    return distortion + rate_term
 
 
 def psnr(reconstruction: Tensor, image: Tensor) -> Tensor:

@@ -1,0 +1,249 @@
+"""Context model, range coder and segments."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from rnnconv_codec.entropy.context_model import ContextModel
+from rnnconv_codec.entropy.fixed_point import MAX_LOGIT, UNIT
+from rnnconv_codec.entropy.integer_model import (
+    TABLE_NAME,
+    IntegerContextModel,
+    export_context,
+)
+from rnnconv_codec.entropy.probability_table import (
+    MIN_PROBABILITY,
+    PROBABILITY_TOTAL,
+    make_table,
+)
+from rnnconv_codec.entropy.range_coder import SegmentDecoder, SegmentEncoder
+from rnnconv_codec.entropy.segments import SegmentCoder
+from rnnconv_codec.errors import CodeSegmentError, IntegerRangeError, WeightsFormatError
+from rnnconv_codec.networks.config import CodeGrid, ContextModelConfig
+from rnnconv_codec.weights import ModelFile
+
+GRIDS = (CodeGrid(8, 16), CodeGrid(8, 8))
+SIZES = [(4, 3), (8, 6)]
+CONFIG = ContextModelConfig(hidden_channels=16, groups=4)
+ITERATIONS = 3
+
+
+@pytest.fixture(scope="module")
+def trained() -> ContextModel:
+    """A context model whose weights are large enough to reach clips and table ends."""
+    torch.manual_seed(3)
+    model = ContextModel(GRIDS, ITERATIONS, CONFIG)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            # Rescaled channels have many different shifts.
+            parameter.mul_(
+                torch.exp(torch.randn(parameter.shape[0])).view(-1, *[1] * (parameter.dim() - 1))
+            )
+            if "bias" in name:
+                parameter.add_(torch.randn_like(parameter))
+    return model
+
+
+def random_codes(seed: int) -> list[list[Tensor]]:
+    generator = torch.Generator().manual_seed(seed)
+    return [
+        [
+            (torch.rand(1, grid.channels, *size, generator=generator) < 0.3).float() * 2 - 1
+            for grid, size in zip(GRIDS, SIZES, strict=True)
+        ]
+        for _ in range(ITERATIONS)
+    ]
+
+
+def integer_model(model: ContextModel, dtype: torch.dtype = torch.float32) -> IntegerContextModel:
+    return IntegerContextModel(export_context(model), GRIDS, ITERATIONS, CONFIG, dtype)
+
+
+def all_logits(model: IntegerContextModel, codes: list[list[Tensor]]) -> list[Tensor]:
+    """Logits of every iteration and grid, the codes known."""
+    states: list[Tensor | None] = [None, None]
+    logits: list[Tensor] = []
+    for iteration, grids in enumerate(codes):
+        coarser = None
+        for index, grid in enumerate(model.grids):
+            bits = (grids[index] > 0).to(grid.dtype)
+            passes = grid.begin(states[index], coarser, iteration, SIZES[index])
+            for chunk in bits.chunk(grid.groups, 1):
+                logits.append(passes.logits())
+                passes.push(chunk)
+            states[index] = grid.accumulated(states[index], bits, iteration)
+            coarser = grid.features(states[index], iteration) if index == 0 else None
+    return logits
+
+
+def test_integers_in_float32_equal_the_int64_oracle(trained: ContextModel) -> None:
+    codes = random_codes(0)
+
+    expected = all_logits(integer_model(trained, torch.int64), codes)
+
+    for dtype in (torch.float32, torch.float64):
+        got = all_logits(integer_model(trained, dtype), codes)
+        assert all(torch.equal(a.long(), b) for a, b in zip(got, expected, strict=True))
+    assert len(torch.cat([e.flatten() for e in expected]).unique()) > 100
+
+
+def test_the_trained_model_is_the_integer_model(trained: ContextModel) -> None:
+    codes = random_codes(1)
+    logits = all_logits(integer_model(trained), codes)
+    per_iteration = len(GRIDS) * CONFIG.groups
+    states: list[Tensor | None] = [None, None]
+
+    for iteration, grids in enumerate(codes):
+        with torch.no_grad():
+            bits, states = trained(states, grids, iteration)
+        first = iteration * per_iteration
+        coarse = torch.cat(logits[first : first + CONFIG.groups], 1)
+        fine = torch.cat(logits[first + CONFIG.groups : first + per_iteration], 1)
+        expected = sum(
+            float(torch.nn.functional.softplus(-code * logit / UNIT).sum()) / math.log(2)
+            for code, logit in zip(grids, (coarse, fine), strict=True)
+        )
+        assert float(bits) == pytest.approx(expected, rel=1e-5)
+
+
+def test_logits_of_a_group_do_not_depend_on_it_or_on_later_ones(trained: ContextModel) -> None:
+    codes = random_codes(2)
+    model = integer_model(trained)
+    changed = [[grid.clone() for grid in grids] for grids in codes]
+    changed[0][1][:, 4:] *= -1  # groups 2 and 3 of the fine grid, first iteration
+
+    before, after = all_logits(model, codes), all_logits(model, changed)
+
+    fine = CONFIG.groups
+    assert all(torch.equal(before[k], after[k]) for k in range(fine + 3))
+    assert not torch.equal(before[fine + 3], after[fine + 3])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.int64])
+def test_segments_give_the_codes_back(trained: ContextModel, dtype: torch.dtype) -> None:
+    codes = random_codes(4)
+    encoder = SegmentCoder(integer_model(trained), SIZES)
+    segments = [encoder.encode(grids) for grids in codes]
+
+    decoder = SegmentCoder(integer_model(trained, dtype), SIZES)
+
+    for segment, grids in zip(segments, codes, strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(decoder.decode(segment), grids, strict=True))
+
+
+def test_a_model_that_could_leave_the_exact_range_is_refused(trained: ContextModel) -> None:
+    tensors = export_context(trained)
+    tensors["context.0.hidden.bias"] = torch.full_like(tensors["context.0.hidden.bias"], 1 << 24)
+
+    with pytest.raises(IntegerRangeError, match=r"2\^24"):
+        IntegerContextModel(tensors, GRIDS, ITERATIONS, CONFIG)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "error"),
+    [
+        ("context.0.hidden.weight", None, WeightsFormatError),
+        ("context.0.hidden.weight", torch.zeros(3, dtype=torch.int8), WeightsFormatError),
+        ("context.0.hidden.shift", torch.full((16,), 60, dtype=torch.int8), IntegerRangeError),
+        ("context.0.hidden.shift", torch.full((16,), -60, dtype=torch.int8), IntegerRangeError),
+        ("context.1.from_coarser.bias", torch.zeros(64), WeightsFormatError),
+        (
+            "context.0.iteration_bias",
+            torch.full((3, 16), 2**30, dtype=torch.int32),
+            IntegerRangeError,
+        ),
+        (TABLE_NAME, None, WeightsFormatError),
+        (TABLE_NAME, torch.zeros(2 * MAX_LOGIT + 1, dtype=torch.int32), IntegerRangeError),
+        (
+            TABLE_NAME,
+            torch.full((2 * MAX_LOGIT + 1,), PROBABILITY_TOTAL, dtype=torch.int32),
+            IntegerRangeError,
+        ),
+    ],
+)
+def test_unfitting_context_tensors_are_refused(
+    trained: ContextModel, name: str, value: Tensor | None, error: type[Exception]
+) -> None:
+    tensors = export_context(trained)
+    del tensors[name]
+    if value is not None:
+        tensors[name] = value
+
+    with pytest.raises(error):
+        IntegerContextModel(tensors, GRIDS, ITERATIONS, CONFIG)
+
+
+def test_the_probability_table_is_pinned(tiny_model: ModelFile) -> None:
+    table = make_table()
+
+    assert table[MAX_LOGIT] == PROBABILITY_TOTAL // 2
+    assert (np.diff(table) >= 0).all()
+    assert table[0] == MIN_PROBABILITY and table[-1] == PROBABILITY_TOTAL - MIN_PROBABILITY
+    assert (table + table[::-1] == PROBABILITY_TOTAL).all()
+    assert np.array_equal(table, tiny_model.tensors[TABLE_NAME].numpy())
+
+
+@settings(deadline=None, max_examples=50)
+@given(
+    st.lists(
+        st.tuples(st.booleans(), st.integers(1, PROBABILITY_TOTAL - 1)), min_size=0, max_size=400
+    ),
+    st.integers(1, 5),
+)
+def test_the_range_coder_gives_any_bits_back(pairs: list[tuple[bool, int]], parts: int) -> None:
+    bits = np.array([bit for bit, _ in pairs], np.uint8)
+    probabilities = np.array([p for _, p in pairs], np.int32)
+    encoder = SegmentEncoder()
+    for part in np.array_split(np.arange(len(pairs)), parts):
+        encoder.encode(bits[part], probabilities[part])
+
+    segment = encoder.finish()
+
+    decoder = SegmentDecoder(segment)
+    assert np.array_equal(decoder.decode(probabilities), bits)
+    ideal = -np.log2(np.where(bits == 1, probabilities, PROBABILITY_TOTAL - probabilities) / 65536)
+    assert len(segment) * 8 <= ideal.sum() + 64
+
+
+def test_a_segment_is_pinned() -> None:
+    encoder = SegmentEncoder()
+    encoder.encode(
+        np.array([0, 1, 1, 0, 1, 0, 0, 0] * 8, np.uint8),
+        np.arange(1000, 65000, 1000, dtype=np.int32),
+    )
+
+    assert encoder.finish().hex() == "62f90ffc33531e177ea1b78b"
+
+
+def test_nonsense_in_a_segment_is_an_error_or_other_codes_but_never_a_crash() -> None:
+    rng = np.random.default_rng(0)
+    probabilities = rng.integers(1, PROBABILITY_TOTAL, 500).astype(np.int32)
+    for length in range(40):
+        try:
+            decoded = SegmentDecoder(rng.bytes(length)).decode(probabilities)
+        except CodeSegmentError:
+            continue
+        assert decoded.shape == (500,) and decoded.max() <= 1
+
+
+@pytest.mark.parametrize(
+    "probabilities",
+    [
+        np.array([0], np.int32),
+        np.array([PROBABILITY_TOTAL], np.int32),
+        np.array([0.5]),
+        np.array([[5]], np.int32),
+    ],
+)
+def test_probabilities_that_constriction_would_take_wrongly_are_refused(
+    probabilities: np.ndarray[tuple[int, ...], np.dtype[np.int32]],
+) -> None:
+    with pytest.raises(ValueError, match="probabilities"):
+        SegmentEncoder().encode(np.zeros(probabilities.shape, np.uint8), probabilities)

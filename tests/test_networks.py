@@ -1,0 +1,187 @@
+"""The networks, the binarizer and the residual loop."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from torch import Tensor
+
+from rnnconv_codec.errors import WeightsFormatError
+from rnnconv_codec.networks.binarizer import binarize, binarize_stochastically
+from rnnconv_codec.networks.cell import ConvGRUCell
+from rnnconv_codec.networks.compact import CompactNetwork
+from rnnconv_codec.networks.config import (
+    CompactConfig,
+    NetworkConfig,
+    TodericiConfig,
+    config_from_dict,
+    config_to_dict,
+)
+from rnnconv_codec.networks.recurrent import (
+    RecurrentNetwork,
+    State,
+    build_network,
+    residual_loop,
+)
+from rnnconv_codec.networks.toderici import TodericiNetwork
+
+SMALL_TODERICI = TodericiConfig(
+    iterations=3,
+    stem_channels=4,
+    encoder_channels=(8, 8, 8),
+    decoder_channels=(8, 8, 16, 16),
+    decoder_input_channels=8,
+)
+SMALL_COMPACT = CompactConfig(
+    iterations=2,
+    analysis_channels=12,
+    coarse_inputs=4,
+    coarse_codes=8,
+    fine_codes=8,
+    coarse_decoder_channels=20,
+    fine_decoder_channels=16,
+)
+
+
+@pytest.mark.parametrize("config", [SMALL_COMPACT, SMALL_TODERICI])
+def test_codes_have_the_grids_that_the_configuration_names(config: NetworkConfig) -> None:
+    image = torch.rand(2, 3, 48, 32)
+
+    steps = list(residual_loop(build_network(config), image, config.iterations))
+
+    assert len(steps) == config.iterations
+    for step in steps:
+        assert step.reconstruction.shape == image.shape
+        assert [tuple(c.shape) for c in step.codes] == [
+            (2, grid.channels, 48 // grid.stride, 32 // grid.stride) for grid in config.grids
+        ]
+        assert all(set(c.unique().tolist()) <= {-1.0, 1.0} for c in step.codes)
+
+
+def test_toderici_has_the_sizes_of_the_paper() -> None:
+    with torch.device("meta"):
+        network = build_network(TodericiConfig())
+
+    assert isinstance(network, TodericiNetwork)
+    shapes = {name: tuple(p.shape) for name, p in network.named_parameters() if "bias" not in name}
+    assert shapes["stem.weight"] == (64, 3, 3, 3)
+    assert shapes["encoder.0.conv_ih.weight"] == (3 * 256, 64, 3, 3)
+    assert shapes["encoder.2.conv_hh.weight"] == (2 * 512, 512, 1, 1)
+    assert shapes["binarizer.weight"] == (32, 512, 1, 1)
+    assert shapes["decoder_input.weight"] == (512, 32, 1, 1)
+    assert [shapes[f"decoder.{i}.conv_ih.weight"][:2] for i in range(4)] == [
+        (3 * 512, 512),
+        (3 * 512, 128),
+        (3 * 256, 128),
+        (3 * 128, 64),
+    ]
+    assert [shapes[f"decoder.{i}.conv_hh.weight"][2] for i in range(4)] == [1, 1, 3, 3]
+    assert shapes["output.weight"] == (3, 32, 1, 1)
+    # 32 codes per 16x16 pixels: 1/8 bit per pixel and iteration.
+    grid = network.config.grids[0]
+    assert grid.channels / grid.stride**2 == 1 / 8
+
+
+class Recorder(RecurrentNetwork):
+    """Notes the residuals that it is given, and always answers with the same picture."""
+
+    def __init__(self, answer: Tensor) -> None:
+        super().__init__()
+        self.answer = answer
+        self.residuals: list[Tensor] = []
+
+    def encode_iteration(
+        self, residual: Tensor, state: State | None, iteration: int
+    ) -> tuple[list[Tensor], State]:
+        self.residuals.append(residual)
+        return [residual.mean((1, 2, 3), keepdim=True)], (residual,)
+
+    def decode_iteration(self, codes: list[Tensor], state: State | None, iteration: int) -> State:
+        return (self.answer * (iteration + 1),)
+
+    def synthesise(self, state: State) -> Tensor:
+        return state[0]
+
+
+def test_the_residual_is_the_image_minus_the_whole_last_reconstruction() -> None:
+    image = torch.full((1, 3, 16, 16), 0.5)
+    network = Recorder(torch.full_like(image, 0.2))
+
+    list(residual_loop(network, image, 3))
+
+    # One-shot: x - x̂ of the last iteration, neither its negative nor a running difference.
+    means = [float(residual.mean()) for residual in network.residuals]
+    assert means == pytest.approx([0.5, 0.3, 0.1])
+
+
+def test_the_binarizer_is_the_sign_with_zero_positive() -> None:
+    activations = torch.tensor([-0.7, -0.0, 0.0, 1e-9, 0.3])
+
+    assert binarize(activations).tolist() == [-1.0, 1.0, 1.0, 1.0, 1.0]
+
+
+@pytest.mark.parametrize("binarizer", [binarize, binarize_stochastically])
+def test_gradients_pass_the_binarizer_unchanged(binarizer: object) -> None:
+    activations = torch.tensor([-0.7, 0.2], requires_grad=True)
+
+    (binarizer(activations) * torch.tensor([3.0, -2.0])).sum().backward()  # type: ignore[operator]
+
+    assert activations.grad is not None
+    assert activations.grad.tolist() == [3.0, -2.0]
+
+
+def test_stochastic_codes_have_the_activation_as_their_mean() -> None:
+    torch.manual_seed(0)
+
+    codes = binarize_stochastically(torch.full((200_000,), 0.3))
+
+    assert set(codes.unique().tolist()) == {-1.0, 1.0}
+    assert float(codes.mean()) == pytest.approx(0.3, abs=0.01)
+
+
+def test_every_weight_of_a_network_receives_a_gradient() -> None:
+    torch.manual_seed(0)
+    for config in (SMALL_COMPACT, SMALL_TODERICI):
+        network = build_network(config)
+        image = torch.rand(1, 3, 32, 32) - 0.5
+        steps = list(residual_loop(network, image, config.iterations))
+        torch.stack([(s.reconstruction - image).square().mean() for s in steps]).sum().backward()
+        without = [
+            name for name, p in network.named_parameters() if p.requires_grad and p.grad is None
+        ]
+        assert without == []
+
+
+@pytest.mark.parametrize("config", [CompactConfig(), TodericiConfig(), SMALL_COMPACT])
+def test_a_configuration_survives_json(config: NetworkConfig) -> None:
+    assert config_from_dict(json.loads(json.dumps(config_to_dict(config)))) == config
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"preset": "jpeg"},
+        {"iterations": 0},
+        {"iterations": 1000},
+        {"analysis_channels": -1},
+        {"analysis_channels": 10**9},
+        {"analysis_channels": "128"},
+        {"fine_codes": 95},
+        {"context": {"hidden_channels": 96, "groups": 5}},
+        {"context": 3},
+        {"unheard_of": 1},
+    ],
+)
+def test_an_impossible_configuration_is_refused(change: dict[str, object]) -> None:
+    with pytest.raises(WeightsFormatError):
+        config_from_dict({**config_to_dict(CompactConfig()), **change})
+
+
+def test_compact_has_one_gru_per_grid_and_side() -> None:
+    network = CompactNetwork(CompactConfig())
+
+    cells = {name for name, module in network.named_modules() if isinstance(module, ConvGRUCell)}
+
+    assert cells == {"coarse_encoder", "fine_encoder", "coarse_decoder", "fine_decoder"}

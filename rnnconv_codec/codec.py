@@ -147,8 +147,8 @@ class Codec:
             ImageFormatError: its pixels cannot be converted.
         """
         total = self._checked_iterations(iterations)
-        metadata = extract_metadata(image)
         pixels = to_codec_mode(image)
+        metadata = extract_metadata(pixels)
         segments: list[bytes] = []
         for done in self.encode_iterations(pixels, total):
             segments.append(done.segment)

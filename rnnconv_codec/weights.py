@@ -33,6 +33,7 @@ WEIGHTS_VERSION = 1
 
 SUFFIX = ".safetensors"
 
+_METADATA_KEY = "rnncodec"
 _FILE_KIND = "weights"
 _LENGTH_BYTES = 8
 _MAX_METADATA_BYTES = 1 << 20
@@ -134,34 +135,34 @@ def load_model_file(path: Path) -> ModelFile:
     from safetensors.torch import load
 
     data = read_file(path)
-    metadata = _metadata(path, data)
+    description = _description(path, data)
     try:
-        config = config_from_dict(json.loads(metadata["config"]))
-        training = json.loads(metadata.get("training", "{}"))
+        config = config_from_dict(description["config"])
+        training = dict(description.get("training", {}))
         tensors = load(data)
     except (KeyError, TypeError, ValueError, SafetensorError) as error:
         raise WeightsFormatError(f"{path}: damaged weights file: {error}") from error
     return ModelFile(path.stem, _digest(data), config, training, tensors)
 
 
-def _metadata(path: Path, data: bytes) -> dict[str, str]:
-    """The metadata of a safetensors file: JSON behind an 8-byte length."""
+def _description(path: Path, data: bytes) -> dict[str, Any]:
+    """What a weights file says of itself, from its header: JSON behind an 8-byte length."""
     length = int.from_bytes(data[:_LENGTH_BYTES], "little")
     try:
         if length > min(_MAX_METADATA_BYTES, len(data) - _LENGTH_BYTES):
             raise ValueError("its header is longer than the file")
         header = json.loads(data[_LENGTH_BYTES : _LENGTH_BYTES + length])
-        metadata = header.get("__metadata__", {})
-        if metadata.get("rnncodec") != _FILE_KIND:
+        description = json.loads(header["__metadata__"][_METADATA_KEY])
+        if description["kind"] != _FILE_KIND:
             raise ValueError("it is not marked as such")
-        version = int(metadata["version"])
+        version = int(description["version"])
     except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
         raise WeightsFormatError(f"{path} is not an rnncodec weights file: {error}") from error
     if version > WEIGHTS_VERSION:
         raise WeightsFormatError(
             f"{path}: weights of version {version}; this program reads up to {WEIGHTS_VERSION}"
         )
-    return dict(metadata)
+    return dict(description)
 
 
 def save_model_file(
@@ -177,12 +178,15 @@ def save_model_file(
     """
     from safetensors.torch import save
 
-    metadata = {
-        "rnncodec": _FILE_KIND,
-        "version": str(WEIGHTS_VERSION),
-        "config": json.dumps(config_to_dict(config)),
-        "training": json.dumps(training),
+    description = {
+        "kind": _FILE_KIND,
+        "version": WEIGHTS_VERSION,
+        "config": config_to_dict(config),
+        "training": dict(training),
     }
+    # One entry: safetensors writes several in random order, and equal weights would get
+    # another model id each time.
+    metadata = {_METADATA_KEY: json.dumps(description)}
     data = save({name: tensor.contiguous() for name, tensor in tensors.items()}, metadata)
     atomic_write(path, data, force=True)
     return _digest(data)

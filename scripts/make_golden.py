@@ -78,7 +78,7 @@ def main() -> None:
             Image.fromarray(getattr(data, photograph)()).save(photographs / f"{photograph}.png")
         weights = train(RunFolder(Path(name)), photographs)
     codec = Codec.load(weights)
-    picture = Image.fromarray(data.astronaut()).crop(PICTURE_BOX)  # type: ignore[no-untyped-call]
+    picture = Image.fromarray(data.astronaut()).crop(PICTURE_BOX)
     for label, image in (("colour", picture), ("grey", picture.convert("L"))):
         encoded = codec.encode(image)
         (GOLDEN / f"{label}-v1.rnc").write_bytes(encoded)

@@ -56,6 +56,7 @@ def test_gates_come_in_the_order_reset_update_candidate() -> None:
     with torch.no_grad():
         for parameter in cell.parameters():
             parameter.zero_()
+        assert cell.conv_ih.bias is not None
         cell.conv_ih.bias.copy_(torch.tensor([0.0, 100.0, 0.5]))  # z = 1: all candidate
     hidden = torch.full((1, 1, 1, 1), 0.25)
 

@@ -227,7 +227,7 @@ def test_a_flipped_byte_is_never_a_wrong_picture_without_a_word(
 
 def with_header(data: bytes, **changes: object) -> bytes:
     container = read_container(data)
-    header = Header(**{**vars(container.header), **changes})  # type: ignore[arg-type]
+    header = Header(**{**vars(container.header), **changes})
     return write_container(Container(header, container.segments, container.metadata))
 
 

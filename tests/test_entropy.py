@@ -78,8 +78,9 @@ def all_logits(model: IntegerContextModel, codes: list[list[Tensor]]) -> list[Te
             for chunk in bits.chunk(grid.groups, 1):
                 logits.append(passes.logits())
                 passes.push(chunk)
-            states[index] = grid.accumulated(states[index], bits, iteration)
-            coarser = grid.features(states[index], iteration) if index == 0 else None
+            state = grid.accumulated(states[index], bits, iteration)
+            states[index] = state
+            coarser = grid.features(state, iteration) if index == 0 else None
     return logits
 
 

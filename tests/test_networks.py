@@ -171,6 +171,9 @@ def test_a_configuration_survives_json(config: NetworkConfig) -> None:
         {"fine_codes": 95},
         {"context": {"hidden_channels": 96, "groups": 5}},
         {"context": 3},
+        {"coarse_decoder_channels": 95},
+        {"fine_decoder_channels": 127},
+        {"coarse_inputs": 128},
         {"unheard_of": 1},
     ],
 )

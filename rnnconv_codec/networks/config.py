@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -135,9 +135,35 @@ def _check_sizes(config: NetworkConfig) -> None:
         limit = MAX_MODEL_ITERATIONS if name == "iterations" else MAX_CHANNELS
         if not isinstance(size, int) or isinstance(size, bool) or not 1 <= size <= limit:
             raise WeightsFormatError(f"configuration: {name} is {size!r}, not in 1..{limit}")
+    if isinstance(config, CompactConfig):
+        _check_widths(config)
+    else:
+        _check_layers(config.encoder_channels, config.decoder_channels)
     for channels in (*(g.channels for g in config.grids), config.context.hidden_channels):
         if channels % config.context.groups:
             raise WeightsFormatError(
                 f"configuration: {channels} channels do not divide into "
                 f"{config.context.groups} groups"
             )
+
+
+def _check_widths(config: CompactConfig) -> None:
+    """The decoder's states must have room for the coefficients."""
+    if config.coarse_inputs >= config.analysis_channels:
+        raise WeightsFormatError("configuration: coarse_inputs leave no fine coefficients")
+    for decoder, coefficients in (
+        ("coarse_decoder_channels", config.coarse_coefficients),
+        ("fine_decoder_channels", config.analysis_channels),
+    ):
+        if getattr(config, decoder) < coefficients:
+            raise WeightsFormatError(
+                f"configuration: {decoder} is below the {coefficients} coefficients it holds"
+            )
+
+
+def _check_layers(encoder: Sequence[int], decoder: Sequence[int]) -> None:
+    """Three encoder and four decoder cells, the latter's states fit for depth-to-space."""
+    if len(encoder) != 3 or len(decoder) != 4:
+        raise WeightsFormatError("configuration: 3 encoder and 4 decoder cells are needed")
+    if any(width % 4 for width in decoder):
+        raise WeightsFormatError("configuration: depth-to-space needs multiples of 4 channels")

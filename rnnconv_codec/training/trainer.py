@@ -143,7 +143,7 @@ class Trainer:
         for group, options in zip(self.groups, self.optimizer.param_groups, strict=True):
             options["lr"] = group.learning_rate * factor
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         norms = {
             group.name: float(nn.utils.clip_grad_norm_(group.parameters, self.clip_norm))
             for group in self.groups

@@ -9,7 +9,12 @@ import torch
 from torch import Tensor
 
 from rnnconv_codec.errors import WeightsFormatError
-from rnnconv_codec.networks.binarizer import binarize, binarize_stochastically
+from rnnconv_codec.networks.binarizer import (
+    Binarize,
+    binarize,
+    binarize_stochastically,
+    sharp_binarizer,
+)
 from rnnconv_codec.networks.cell import ConvGRUCell
 from rnnconv_codec.networks.compact import CompactNetwork
 from rnnconv_codec.networks.config import (
@@ -123,13 +128,25 @@ def test_the_binarizer_is_the_sign_with_zero_positive() -> None:
 
 
 @pytest.mark.parametrize("binarizer", [binarize, binarize_stochastically])
-def test_gradients_pass_the_binarizer_unchanged(binarizer: object) -> None:
+def test_gradients_pass_the_binarizer_unchanged(binarizer: Binarize) -> None:
     activations = torch.tensor([-0.7, 0.2], requires_grad=True)
 
-    (binarizer(activations) * torch.tensor([3.0, -2.0])).sum().backward()  # type: ignore[operator]
+    (binarizer(activations) * torch.tensor([3.0, -2.0])).sum().backward()
 
     assert activations.grad is not None
     assert activations.grad.tolist() == [3.0, -2.0]
+
+
+def test_a_sharp_binarizer_has_the_gradient_of_a_steeper_tanh_and_the_same_codes() -> None:
+    before = torch.linspace(-1.5, 1.5, 31, requires_grad=True)
+
+    codes = sharp_binarizer(4.0)(torch.tanh(before))
+    codes.sum().backward()
+
+    assert torch.equal(codes, binarize(torch.tanh(before)))
+    assert before.grad is not None
+    expected = 4 / torch.cosh(4 * before.detach()) ** 2
+    assert torch.allclose(before.grad, expected, atol=1e-4)
 
 
 def test_stochastic_codes_have_the_activation_as_their_mean() -> None:

@@ -9,7 +9,7 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from rnnconv_codec.errors import TrainingError
-from rnnconv_codec.networks.binarizer import binarize, binarize_stochastically
+from rnnconv_codec.networks.binarizer import Binarize, binarize_stochastically, sharp_binarizer
 from rnnconv_codec.networks.config import CompactConfig, TodericiConfig
 from rnnconv_codec.networks.transform import LinearTransform
 from rnnconv_codec.training.config import TrainingConfig, to_settings
@@ -43,12 +43,12 @@ RATE_FACTORS = {
     "cell biases": 0.03,
     "transforms": 1.0,
     "dequantisers": 3.0,
-    "binarizers": 1.0,
+    "binarizers": 15.0,
 }
 """Factors on the learning rate of a grafted network (docs/TRAINING.md, experiments).
 
 A bias of a cell moves a state by as much as hundreds of its weights do, and every later iteration
-inherits the change; dequantisers are scaled to the size of one and bear larger steps.
+inherits the change; dequantisers and binarizers are of the size of one and bear larger steps.
 """
 
 STAGE_BEFORE = {"context": "graft", "joint": "context"}
@@ -77,7 +77,7 @@ def run_graft(
     graft(codec, transform, sampler)
     codec = codec.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     progress = new_progress(config.stage, before)
-    trainer = Trainer(codec, _groups(codec, config), config.schedule(), progress)
+    trainer = Trainer(codec, parameter_groups(codec, config), config.schedule(), progress)
     trainer.save(folder.state(config.stage), to_settings(config))
     write_config(folder, config)
     with torch.no_grad():
@@ -118,7 +118,7 @@ def train_codec(
     codec = codec.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     trainer = Trainer(
         codec,
-        _groups(codec, config),
+        parameter_groups(codec, config),
         config.schedule(),
         progress,
         ema_decay=config.ema_decay,
@@ -127,9 +127,7 @@ def train_codec(
     if state is not None:
         trainer.restore(state)
     running = RunningMeans(progress.running)
-    binarizer = binarize
-    if isinstance(config.network, TodericiConfig):
-        binarizer = binarize_stochastically
+    binarizer = _binarizer(config)
 
     def loss(image: Tensor) -> Tensor:
         coded = code_batch(
@@ -155,7 +153,7 @@ def train_codec(
     )
 
 
-def _groups(codec: TrainableCodec, config: TrainingConfig) -> list[ParameterGroup]:
+def parameter_groups(codec: TrainableCodec, config: TrainingConfig) -> list[ParameterGroup]:
     """Parameters by the learning rate that they bear; only what the stage trains."""
     context = ParameterGroup(
         "context", list(codec.context.parameters()), config.context_learning_rate
@@ -174,6 +172,12 @@ def _groups(codec: TrainableCodec, config: TrainingConfig) -> list[ParameterGrou
         for role, parameters in members.items()
     ]
     return [*groups, context]
+
+
+def _binarizer(config: TrainingConfig) -> Binarize:
+    if isinstance(config.network, TodericiConfig):
+        return binarize_stochastically
+    return sharp_binarizer(config.binarizer_sharpness)
 
 
 def _role(name: str) -> str:

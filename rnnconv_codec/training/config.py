@@ -33,6 +33,7 @@ class TrainingConfig:
         decay_power: exponent of the decay.
         learning_rate: of the networks (or of the transform).
         context_learning_rate: of the context model.
+        binarizer_sharpness: of the straight-through gradient, see `sharp_binarizer`.
         ema_decay: of the average of the weights; 0 keeps none.
         clip_norm: largest gradient norm per parameter group.
         validation_crop: side of the central crop of each validation image, in pixels.
@@ -51,6 +52,7 @@ class TrainingConfig:
     decay_power: float = 1.0
     learning_rate: float = 2e-5
     context_learning_rate: float = 2e-3
+    binarizer_sharpness: float = 4.0
     ema_decay: float = 0.0
     clip_norm: float = 1.0
     validation_crop: int = 256

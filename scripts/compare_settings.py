@@ -1,6 +1,6 @@
-"""Short, fair comparisons of settings of the stage `joint`: same crops, same steps, same start.
+r"""Short, fair comparisons of settings of the stage `joint`: same crops, same steps, same start.
 
-    python scripts/compare_settings.py --state run/context.safetensors --images DIR \\
+    python scripts/compare_settings.py --state run/context.safetensors --images DIR \
         --validation DIR --steps 90 --set sharpness=1 --set binarizers=1
 
 Prints the mean log J on the validation crops before and after, with the last and with the averaged
@@ -23,7 +23,7 @@ from rnnconv_codec.networks.config import config_from_dict
 from rnnconv_codec.training import codec as stage
 from rnnconv_codec.training.config import STAGE_DEFAULTS
 from rnnconv_codec.training.images import CropSampler
-from rnnconv_codec.training.model import TrainableCodec, code_batch, costs
+from rnnconv_codec.training.model import TrainableCodec, code_batch
 from rnnconv_codec.training.session import describe, training_images, validation_batch
 from rnnconv_codec.training.trainer import (
     Progress,
@@ -92,11 +92,7 @@ def main() -> None:
     for step in range(options.steps):
         image = sampler.batch(step)
         coded = code_batch(codec, image, binarizer=binarizer)
-        terms = [
-            running.normalise(f"J{index}", cost)
-            for index, cost in enumerate(costs(config.network, image, coded))
-        ]
-        trainer.step(torch.stack(terms).mean())
+        trainer.step(stage.balanced_loss(config.network, image, coded, running))
     print(f"{options.set}: {(time.monotonic() - start) / options.steps:.2f} s per step")
     show("last", codec, crops)
     with trainer.averaged():

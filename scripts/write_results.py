@@ -1,4 +1,4 @@
-"""Writes docs/RESULTS.md from what `rnncodec eval` and `benchmarks/cold.py` measured.
+"""Writes docs/RESULTS.md and weights/README.md from measurements.
 
 python scripts/write_results.py --kodak kodak.json --dev dev.json --cold cold.json
 """
@@ -6,11 +6,24 @@ python scripts/write_results.py --kodak kodak.json --dev dev.json --cold cold.js
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
-OUTPUT = Path(__file__).resolve().parent.parent / "docs" / "RESULTS.md"
+from rnnconv_codec.weights import find_weights, load_model_file
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "docs" / "RESULTS.md"
+CARD = ROOT / "weights" / "README.md"
+
+CARD_HEAD = """\
+# Weights
+
+Made by `python scripts/write_results.py`; do not edit. `rnncodec` finds these files by name
+(`--weights NAME`), here in a checkout and in an installed wheel alike. `state/` is a run folder:
+`rnncodec train joint --run weights/state ...` goes on from it; it is not part of the wheel.
+"""
 
 PUBLISHED = """\
 | at bpp | 0.25 | 0.5 | 1.0 | 1.5 | BD-rate to JPEG 4:2:0, PSNR / MS-SSIM |
@@ -64,6 +77,54 @@ def section(name: str, result: dict[str, Any]) -> str:
     return "\n".join(parts)
 
 
+def card(kodak: dict[str, Any], dev: dict[str, Any]) -> str:
+    """The model card, from the weights file itself and the measurements."""
+    path = find_weights(kodak["measurements"][0]["name"])
+    model = load_model_file(path)
+    if model.model_id.hex() != kodak["model_id"] or kodak["model_id"] != dev["model_id"]:
+        raise SystemExit("the measurements were made with other weights than the installed ones")
+    stages = model.training["stages"]
+    hours = sum(stage["seconds"] for stage in stages) / 3600
+    rows = "\n".join(
+        f"| {s['stage']} | {s['step']} | {s['seconds'] / 60:.0f} |" for s in stages if s["step"]
+    )
+    parameters = sum(tensor.numel() for tensor in model.tensors.values())
+    deltas = [result["bd_rate"]["JPEG 4:2:0"] for result in (kodak, dev)]
+    figures = "\n".join(
+        f"| {name} | {delta['psnr']:+.1f} % | {delta['ms_ssim']:+.1f} % | "
+        f"{result['measurements'][0]['means'][0]['bpp']:.3f} to "
+        f"{result['measurements'][0]['means'][-1]['bpp']:.3f} | "
+        f"{result['measurements'][0]['means'][0]['psnr']:.1f} to "
+        f"{result['measurements'][0]['means'][-1]['psnr']:.1f} |"
+        for name, result, delta in zip(("Kodak", "dev"), (kodak, dev), deltas, strict=True)
+    )
+    return f"""{CARD_HEAD}
+## {model.name}
+
+| | |
+| --- | --- |
+| preset | `{model.config.preset}`, {model.config.iterations} iterations |
+| parameters | {parameters / 1e6:.2f} million |
+| file | {path.stat().st_size / 1e6:.1f} MB, model id `{model.model_id.hex()}` |
+| SHA-256 | `{hashlib.sha256(path.read_bytes()).hexdigest()}` |
+| distortion | mean squared error (RGB) |
+| training data | 837 photographs: BSDS500, CID22 (training part), Unsplash and CC photographs |
+| chosen by | 40 validation photographs of CID22 (`dev`); Kodak only for reporting |
+| training | {hours:.1f} hours on two CPU cores, see [docs/TRAINING.md](../docs/TRAINING.md) |
+
+| stage | steps | minutes |
+| --- | ---: | ---: |
+{rows}
+
+| images | BD-rate to JPEG 4:2:0, PSNR | MS-SSIM | bpp | PSNR / dB |
+| --- | ---: | ---: | --- | --- |
+{figures}
+
+Trained on natural photographs of 8 bits per channel. Drawings, text and screenshots are coded
+correctly but no better than by codecs made for them.
+"""
+
+
 def main() -> None:
     """Read the measurements, write the page."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -90,7 +151,8 @@ def main() -> None:
             f"{times['info']:.2f} s.\n",
         ]
     )
-    OUTPUT.write_text(text)
+    RESULTS.write_text(text)
+    CARD.write_text(card(kodak, dev))
 
 
 if __name__ == "__main__":

@@ -7,10 +7,14 @@ from pathlib import Path
 
 import pytest
 import skimage.data
+import torch
 from PIL import Image
 
 from rnnconv_codec.codec import Codec
 from rnnconv_codec.weights import ModelFile, load_model_file
+
+# Small tensors: more threads only wait for each other, and for whatever else runs.
+torch.set_num_threads(1)
 
 GOLDEN_FOLDER = Path(__file__).parent / "golden"
 

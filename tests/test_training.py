@@ -213,8 +213,8 @@ def test_toderici_trains_on_its_l1_loss(tmp_path: Path, photographs: Path) -> No
     assert codec.decode(codec.encode(picture)).size == (40, 20)
 
 
-@pytest.mark.parametrize("stage", ["transform-fine", "transform-coarse", "graft"])
-def test_toderici_has_no_transform_stages(tmp_path: Path, photographs: Path, stage: str) -> None:
+@pytest.mark.parametrize("stage", ["transform-fine", "transform-coarse", "graft", "context"])
+def test_toderici_has_only_the_joint_stage(tmp_path: Path, photographs: Path, stage: str) -> None:
     with pytest.raises(TrainingError):
         train(tmp_path, photographs, TrainingConfig(stage, TINY_TODERICI, steps=1))
 

@@ -11,7 +11,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from rnnconv_codec.cli.options import threads_option, use_threads, weights_option
+from rnnconv_codec.cli.options import quiet_option, threads_option, use_threads, weights_option
 
 if TYPE_CHECKING:
     from rnnconv_codec.evaluation.measure import Measurement
@@ -26,15 +26,21 @@ Example:
 @click.argument("paths", metavar="DIR|IMAGE...", nargs=-1, required=True, type=Path)
 @weights_option("compact-mse")
 @threads_option
+@quiet_option
 @click.option("--json", "json_path", type=Path, help="Also write all points to this file.")
 def eval_command(
-    paths: tuple[Path, ...], weights: str | None, threads: int | None, json_path: Path | None
+    paths: tuple[Path, ...],
+    weights: str | None,
+    threads: int | None,
+    quiet: bool,
+    json_path: Path | None,
 ) -> None:
     """Measure rate and quality of the codec and of JPEG on the same images.
 
-    Sizes are those of whole files. Prints bpp, PSNR and MS-SSIM, means over the images, per
-    iteration and for progressive, optimised JPEG 4:2:0, and the BD-rate against it (PCHIP over
-    log rate, overlapping range of quality, curves of the means). Needs the extra `eval`.
+    Sizes are those of whole files without metadata. Prints bpp, PSNR and MS-SSIM, means over the
+    images, per iteration and for progressive, optimised JPEG 4:2:0, and the BD-rate against it
+    (PCHIP over log rate, overlapping range of quality, curves of the means). Needs the extra
+    `eval`.
     """
     from rnnconv_codec.api import load_codec
     from rnnconv_codec.cli.progress import iteration_progress
@@ -43,16 +49,16 @@ def eval_command(
 
     use_threads(threads)
     codec = load_codec(weights)
-    with iteration_progress("measuring", quiet=False) as progress:
+    with iteration_progress("measuring", quiet=quiet) as progress:
         measurements = measure_folder(codec, paths, progress)
     ours, anchor = measurements
     deltas = bd_rates(ours, anchor)
-    console = Console()
+    console = Console(quiet=quiet)
     for measurement in measurements:
         console.print(_table(measurement))
     console.print(
         f"BD-rate of {ours.name} against {anchor.name}: "
-        f"{deltas['psnr']:+.1f} % in PSNR, {deltas['ms_ssim']:+.1f} % in MS-SSIM"
+        f"{_percent(deltas['psnr'])} in PSNR, {_percent(deltas['ms_ssim'])} in MS-SSIM"
     )
     if json_path is not None:
         result = {
@@ -61,6 +67,10 @@ def eval_command(
             "measurements": [asdict(measurement) for measurement in measurements],
         }
         atomic_write(json_path, (json.dumps(result, indent=1) + "\n").encode(), force=True)
+
+
+def _percent(delta: float | None) -> str:
+    return "no overlap" if delta is None else f"{delta:+.1f} %"
 
 
 def _table(measurement: Measurement) -> Table:

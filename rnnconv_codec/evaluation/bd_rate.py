@@ -47,7 +47,7 @@ def _log_rate(curve: Curve) -> PchipInterpolator:
     qualities = np.array([q for q, _ in points])
     rates = np.array([r for _, r in points])
     # Points of equal quality have no slope: keep the cheapest.
-    distinct = np.concatenate([[True], np.diff(qualities) > 0])
+    distinct = np.concatenate([[True], np.diff(qualities) > 0]) & np.isfinite(qualities)
     if distinct.sum() < 2:
         raise ArgumentError("a curve needs two points of different quality")
     return PchipInterpolator(qualities[distinct], np.log(rates[distinct]))

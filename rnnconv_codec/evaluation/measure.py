@@ -12,7 +12,7 @@ from PIL import Image
 
 from rnnconv_codec.codec import Codec
 from rnnconv_codec.container import inspect
-from rnnconv_codec.errors import ArgumentError, IterationsError
+from rnnconv_codec.errors import ArgumentError, CodeSegmentError
 from rnnconv_codec.evaluation.bd_rate import Curve, bd_rate
 from rnnconv_codec.images import open_image, to_codec_mode
 from rnnconv_codec.metrics import ms_ssim, psnr
@@ -71,16 +71,26 @@ def find_images(paths: Iterable[Path]) -> list[Path]:
 
 
 def measure_codec(codec: Codec, image: Image.Image) -> list[Point]:
-    """The codec at each number of iterations, through a real file each time.
+    """The codec at each number of iterations, by the size of a real file each time.
+
+    The pictures are the encoder's own, which are what a decoder shows; the last one is decoded
+    to make sure.
 
     Args:
         codec: to measure.
         image: of mode RGB or L.
+
+    Raises:
+        CodeSegmentError: the file does not decode to the encoder's picture.
     """
-    data = codec.encode(image)
+    steps = list(codec.encode_iterations(image))
+    data = codec.pack(image, [step.segment for step in steps])
+    if codec.decode(data).tobytes() != steps[-1].picture.tobytes():
+        raise CodeSegmentError("the file decodes to another picture than the encoder's")
+    rates = inspect(data).cumulative_bpp
     return [
-        _point(t, inspect(data).cumulative_bpp[t - 1], codec.decode(data, iterations=t), image)
-        for t in range(1, codec.iterations + 1)
+        _point(count, rate, step.picture, image)
+        for count, (rate, step) in enumerate(zip(rates, steps, strict=True), 1)
     ]
 
 
@@ -126,6 +136,8 @@ def measure_folder(
     jpeg: dict[str, list[Point]] = {}
     for done, path in enumerate(images, 1):
         image = to_codec_mode(open_image(path))
+        # Metadata would cost both codecs the same bytes, and hide what the pixels cost.
+        image.info.clear()
         ours[path.name] = measure_codec(codec, image)
         jpeg[path.name] = measure_jpeg(image)
         if progress is not None:
@@ -146,18 +158,20 @@ def _measurement(name: str, images: dict[str, list[Point]]) -> Measurement:
     return Measurement(name, means, images)
 
 
-def bd_rates(ours: Measurement, anchor: Measurement) -> dict[str, float]:
+def bd_rates(ours: Measurement, anchor: Measurement) -> dict[str, float | None]:
     """BD-rate of the mean curves in per cent, for PSNR and for MS-SSIM.
 
-    Raises:
-        ArgumentError: the curves do not overlap.
-        IterationsError: there is only one iteration.
+    None where the curves do not overlap, or are none: small images have no MS-SSIM.
     """
-    if len(ours.means) < 2:
-        raise IterationsError("a model of one iteration has no curve")
 
-    def curve(measurement: Measurement, quality: str) -> Curve:
-        points = measurement.means
-        return Curve([p.bpp for p in points], [getattr(p, quality) for p in points])
+    def delta(quality: str) -> float | None:
+        curves: list[Curve] = []
+        for measurement in (ours, anchor):
+            values = [getattr(point, quality) for point in measurement.means]
+            curves.append(Curve([point.bpp for point in measurement.means], values))
+        try:
+            return bd_rate(*curves)
+        except ArgumentError:
+            return None
 
-    return {q: bd_rate(curve(ours, q), curve(anchor, q)) for q in ("psnr", "ms_ssim")}
+    return {quality: delta(quality) for quality in ("psnr", "ms_ssim")}

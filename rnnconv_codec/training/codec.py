@@ -10,12 +10,12 @@ from torch import Tensor, nn
 
 from rnnconv_codec.errors import TrainingError
 from rnnconv_codec.networks.binarizer import Binarize, binarize_stochastically, sharp_binarizer
-from rnnconv_codec.networks.config import CompactConfig, TodericiConfig
+from rnnconv_codec.networks.config import CompactConfig, NetworkConfig, TodericiConfig
 from rnnconv_codec.networks.transform import LinearTransform
 from rnnconv_codec.training.config import TrainingConfig, to_settings
 from rnnconv_codec.training.graft import graft
 from rnnconv_codec.training.images import CropSampler, TrainingImage
-from rnnconv_codec.training.model import TrainableCodec, code_batch, costs
+from rnnconv_codec.training.model import Coded, TrainableCodec, code_batch, costs
 from rnnconv_codec.training.session import (
     Report,
     RunFolder,
@@ -101,7 +101,8 @@ def train_codec(
     The `toderici` preset starts `joint` from random weights: it has no stages before.
 
     Raises:
-        TrainingError: the stage before is missing, or the state does not fit.
+        TrainingError: the stage before is missing, the state does not fit, or the preset has
+            no such stage.
     """
     torch.manual_seed(config.seed)
     codec = TrainableCodec(config.network)
@@ -110,6 +111,8 @@ def train_codec(
     if state is not None:
         progress = state.progress
     elif isinstance(config.network, TodericiConfig):
+        if config.stage != "joint":
+            raise TrainingError(f"preset {config.network.preset} has no stage {config.stage}")
         progress = new_progress(config.stage)
     else:
         before = folder.previous_state(STAGE_BEFORE[config.stage])
@@ -133,12 +136,7 @@ def train_codec(
         coded = code_batch(
             codec, image, binarizer=binarizer, network_gradient=config.stage == "joint"
         )
-        # Each iteration counts alike, whatever the size of its J.
-        terms = [
-            running.normalise(f"J{index}", cost)
-            for index, cost in enumerate(costs(config.network, image, coded))
-        ]
-        return torch.stack(terms).mean()
+        return balanced_loss(config.network, image, coded, running)
 
     train_stage(
         folder,
@@ -151,6 +149,20 @@ def train_codec(
         console=console,
         quiet=quiet,
     )
+
+
+def balanced_loss(
+    config: NetworkConfig, image: Tensor, coded: Coded, running: RunningMeans
+) -> Tensor:
+    """Mean over the iterations of J_t over its running average (DESIGN, section 2, objective).
+
+    Each iteration counts alike, whatever the size of its J.
+    """
+    terms = [
+        running.normalise(f"J{index}", cost)
+        for index, cost in enumerate(costs(config, image, coded))
+    ]
+    return torch.stack(terms).mean()
 
 
 def parameter_groups(codec: TrainableCodec, config: TrainingConfig) -> list[ParameterGroup]:

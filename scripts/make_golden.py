@@ -20,13 +20,12 @@ from skimage import data
 
 from rnnconv_codec.codec import Codec
 from rnnconv_codec.networks.config import CompactConfig, ContextModelConfig
-from rnnconv_codec.training.codec import run_graft, train_codec
 from rnnconv_codec.training.config import TrainingConfig
 from rnnconv_codec.training.export import export_weights
 from rnnconv_codec.training.images import load_images
-from rnnconv_codec.training.session import RunFolder, validation_batch
+from rnnconv_codec.training.session import RunFolder, Stretch, validation_batch
+from rnnconv_codec.training.stages import STAGE_FUNCTIONS
 from rnnconv_codec.training.trainer import Limits
-from rnnconv_codec.training.transform import train_transform
 
 GOLDEN = Path(__file__).resolve().parent.parent / "tests" / "golden"
 
@@ -58,11 +57,9 @@ def train(folder: RunFolder, photographs: Path) -> Path:
         TrainingConfig("joint", TINY, steps=20, batch_size=8, ema_decay=0.9),
     )
     for config in stages:
-        if config.stage == "graft":
-            run_graft(folder, config, images, crops, console)
-        else:
-            run = train_transform if config.stage.startswith("transform") else train_codec
-            run(folder, config, images, crops, limits=Limits(), console=console, quiet=True)
+        STAGE_FUNCTIONS[config.stage](
+            Stretch(folder, config, images, crops, Limits(), console, quiet=True)
+        )
     path = GOLDEN / "tiny.safetensors"
     export_weights(folder.state("joint"), path)
     return path

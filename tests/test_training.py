@@ -20,7 +20,6 @@ from rnnconv_codec.codec import Codec
 from rnnconv_codec.errors import TrainingError
 from rnnconv_codec.networks.config import CompactConfig, ContextModelConfig, TodericiConfig
 from rnnconv_codec.training import config as training_config
-from rnnconv_codec.training.codec import run_graft, train_codec
 from rnnconv_codec.training.config import TrainingConfig
 from rnnconv_codec.training.export import export_weights
 from rnnconv_codec.training.graft import choose_codes, pair_channels
@@ -31,9 +30,9 @@ from rnnconv_codec.training.images import (
     load_image,
     load_images,
 )
-from rnnconv_codec.training.session import RunFolder, validation_batch
+from rnnconv_codec.training.session import RunFolder, Stretch, validation_batch
+from rnnconv_codec.training.stages import STAGE_FUNCTIONS
 from rnnconv_codec.training.trainer import Limits, Schedule, load_state
-from rnnconv_codec.training.transform import train_transform
 
 TINY = CompactConfig(
     iterations=3,
@@ -73,11 +72,9 @@ def train(folder: Path, photographs: Path, config: TrainingConfig) -> None:
     """Run one stage quietly."""
     images = load_images(photographs, 200)
     crops = validation_batch(photographs, 128)
-    run = train_transform if config.stage.startswith("transform") else train_codec
-    if config.stage == "graft":
-        run_graft(RunFolder(folder), config, images, crops, QUIET)
-    else:
-        run(RunFolder(folder), config, images, crops, limits=Limits(), console=QUIET, quiet=True)
+    STAGE_FUNCTIONS[config.stage](
+        Stretch(RunFolder(folder), config, images, crops, Limits(), QUIET, quiet=True)
+    )
 
 
 def log(folder: Path) -> list[dict[str, object]]:

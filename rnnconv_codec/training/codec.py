@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 import torch
-from rich.console import Console
 from torch import Tensor, nn
 
 from rnnconv_codec.errors import TrainingError
@@ -14,11 +13,11 @@ from rnnconv_codec.networks.config import CompactConfig, NetworkConfig, Toderici
 from rnnconv_codec.networks.transform import LinearTransform
 from rnnconv_codec.training.config import TrainingConfig, to_settings
 from rnnconv_codec.training.graft import graft
-from rnnconv_codec.training.images import CropSampler, TrainingImage
 from rnnconv_codec.training.model import Coded, TrainableCodec, code_batch, costs
 from rnnconv_codec.training.session import (
     Report,
-    RunFolder,
+    Stretch,
+    Trained,
     append_log,
     describe,
     new_progress,
@@ -26,12 +25,11 @@ from rnnconv_codec.training.session import (
     write_config,
 )
 from rnnconv_codec.training.trainer import (
-    Limits,
     ParameterGroup,
+    Progress,
     RunningMeans,
     Trainer,
     load_parameters,
-    load_state,
 )
 from rnnconv_codec.training.transform import psnr
 
@@ -39,63 +37,49 @@ VALIDATION_BATCH = 8
 """Validation crops that are coded at once."""
 
 RATE_FACTORS = {
-    "cells": 0.2,
-    "cell biases": 0.03,
-    "transforms": 1.0,
+    "encoder": 0.1,
+    "decoder cells": 0.2,
+    "decoder cell biases": 0.03,
     "dequantisers": 3.0,
-    "binarizers": 15.0,
+    "synthesis": 1.0,
 }
 """Factors on the learning rate of a grafted network (docs/TRAINING.md, experiments).
 
-A bias of a cell moves a state by as much as hundreds of its weights do, and every later iteration
-inherits the change; dequantisers and binarizers are of the size of one and bear larger steps.
+The encoder's gradient is a straight-through estimate, and its small bias adds up: slow steps. A
+bias of a cell moves a state by as much as hundreds of its weights do, and every later iteration
+inherits the change; dequantisers are of the size of one and bear larger steps.
 """
 
 STAGE_BEFORE = {"context": "graft", "joint": "context"}
 
 
-def run_graft(
-    folder: RunFolder,
-    config: TrainingConfig,
-    images: list[TrainingImage],
-    crops: list[Tensor],
-    console: Console,
-) -> None:
+def run_graft(stretch: Stretch) -> None:
     """Stage `graft`: the transform in the network; writes the state that `context` starts from.
 
     Raises:
         TrainingError: the preset has no transform, or the stage before is missing.
     """
+    folder, config = stretch.folder, stretch.config
+    if not isinstance(config.network, CompactConfig):
+        raise TrainingError(f"preset {config.network.preset} has no stage graft")
     before = folder.previous_state("transform-coarse")
     torch.manual_seed(config.seed)
     codec = TrainableCodec(config.network)
-    if not isinstance(config.network, CompactConfig):
-        raise TrainingError(f"preset {config.network.preset} has no stage graft")
     transform = LinearTransform(config.network, coarse=True)
     load_parameters(transform, before)
-    sampler = CropSampler(images, config.crop_size, config.batch_size, config.seed + 2)
-    graft(codec, transform, sampler)
-    codec = codec.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    graft(codec, transform, stretch.sampler(2))
+    codec.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     progress = new_progress(config.stage, before)
     trainer = Trainer(codec, parameter_groups(codec, config), config.schedule(), progress)
     trainer.save(folder.state(config.stage), to_settings(config))
     write_config(folder, config)
     with torch.no_grad():
-        report = validate(codec, crops)
+        report = validate(codec, stretch.crops)
     append_log(folder, progress, report)
-    console.print(f"graft  {describe(report)}", soft_wrap=True)
+    stretch.console.print(f"graft  {describe(report)}", soft_wrap=True)
 
 
-def train_codec(
-    folder: RunFolder,
-    config: TrainingConfig,
-    images: list[TrainingImage],
-    crops: list[Tensor],
-    *,
-    limits: Limits,
-    console: Console,
-    quiet: bool,
-) -> None:
+def train_codec(stretch: Stretch) -> None:
     """Stage `context` or `joint`, from its start or its last state.
 
     The `toderici` preset starts `joint` from random weights: it has no stages before.
@@ -104,31 +88,11 @@ def train_codec(
         TrainingError: the stage before is missing, the state does not fit, or the preset has
             no such stage.
     """
+    config = stretch.config
     torch.manual_seed(config.seed)
     codec = TrainableCodec(config.network)
-    path = folder.state(config.stage)
-    state = load_state(path) if path.exists() else None
-    if state is not None:
-        progress = state.progress
-    elif isinstance(config.network, TodericiConfig):
-        if config.stage != "joint":
-            raise TrainingError(f"preset {config.network.preset} has no stage {config.stage}")
-        progress = new_progress(config.stage)
-    else:
-        before = folder.previous_state(STAGE_BEFORE[config.stage])
-        load_parameters(codec, before, averaged=True)
-        progress = new_progress(config.stage, before)
-    codec = codec.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    trainer = Trainer(
-        codec,
-        parameter_groups(codec, config),
-        config.schedule(),
-        progress,
-        ema_decay=config.ema_decay,
-        clip_norm=config.clip_norm,
-    )
-    if state is not None:
-        trainer.restore(state)
+    state = stretch.folder.begun_state(config.stage)
+    progress = _first_progress(stretch, codec) if state is None else state.progress
     running = RunningMeans(progress.running)
     binarizer = _binarizer(config)
 
@@ -138,17 +102,20 @@ def train_codec(
         )
         return balanced_loss(config.network, image, coded, running)
 
-    train_stage(
-        folder,
-        config,
-        trainer,
-        images,
-        loss,
-        lambda: validate(codec, crops),
-        limits=limits,
-        console=console,
-        quiet=quiet,
-    )
+    trained = Trained(codec, parameter_groups(codec, config), progress, state)
+    train_stage(stretch, trained, loss, lambda: validate(codec, stretch.crops))
+
+
+def _first_progress(stretch: Stretch, codec: TrainableCodec) -> Progress:
+    """Give the codec the weights that the stage starts from."""
+    stage = stretch.config.stage
+    if isinstance(codec.config, TodericiConfig):
+        if stage != "joint":
+            raise TrainingError(f"preset {codec.config.preset} has no stage {stage}")
+        return new_progress(stage)
+    before = stretch.folder.previous_state(STAGE_BEFORE[stage])
+    load_parameters(codec, before, averaged=True)
+    return new_progress(stage, before)
 
 
 def balanced_loss(
@@ -194,11 +161,12 @@ def _binarizer(config: TrainingConfig) -> Binarize:
 
 def _role(name: str) -> str:
     """The group of `RATE_FACTORS` that a parameter of a network belongs to."""
+    layer = name.split(".")[0]
+    if "analysis" in layer or "encoder" in layer or "binarizer" in layer or layer == "log_gain":
+        return "encoder"
     if ".conv_" in name:
-        return "cell biases" if name.endswith("bias") else "cells"
-    if "binarizer" in name or name == "log_gain":
-        return "binarizers"
-    return "dequantisers" if "dequantiser" in name else "transforms"
+        return "decoder cell biases" if name.endswith("bias") else "decoder cells"
+    return "dequantisers" if "dequantiser" in layer else "synthesis"
 
 
 def validate(codec: TrainableCodec, crops: list[Tensor]) -> Report:

@@ -19,7 +19,7 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as ProgressBar
-from torch import Tensor
+from torch import Tensor, nn
 
 from rnnconv_codec.errors import TrainingError
 from rnnconv_codec.files import atomic_write
@@ -33,7 +33,15 @@ from rnnconv_codec.training.images import (
     prefetch,
     to_tensor,
 )
-from rnnconv_codec.training.trainer import Limits, Progress, State, Trainer, load_state, run
+from rnnconv_codec.training.trainer import (
+    Limits,
+    ParameterGroup,
+    Progress,
+    State,
+    Trainer,
+    load_state,
+    run,
+)
 
 Report = dict[str, float | list[float]]
 
@@ -56,6 +64,11 @@ class RunFolder:
     def log(self) -> Path:
         """A JSON line per validation."""
         return self.path / "log.jsonl"
+
+    def begun_state(self, stage: str) -> State | None:
+        """The state of a stage that was begun before, or None."""
+        path = self.state(stage)
+        return load_state(path) if path.exists() else None
 
     def previous_state(self, stage: str) -> State:
         """The finished state of the stage that another one starts from.
@@ -138,41 +151,82 @@ def describe(report: Report) -> str:
     return "  ".join(parts)
 
 
-def train_stage(
-    folder: RunFolder,
-    config: TrainingConfig,
-    trainer: Trainer,
-    images: list[TrainingImage],
-    objective: Callable[[Tensor], Tensor],
-    validate: Callable[[], Report],
-    *,
-    limits: Limits,
-    console: Console,
-    quiet: bool = False,
-) -> None:
-    """Run (or go on with) one stage and leave its state, configuration and log in the folder.
+@dataclass(frozen=True)
+class Trained:
+    """What a stage trains.
 
-    Args:
+    Attributes:
+        model: with the weights that the stage starts from.
+        groups: its parameters by learning rate.
+        progress: counters, changed in place.
+        state: to go on from, None at the start of the stage.
+    """
+
+    model: nn.Module
+    groups: list[ParameterGroup]
+    progress: Progress
+    state: State | None
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """One stretch of one stage: where it works, with what, and until when.
+
+    Attributes:
         folder: of the run.
         config: of the stage.
-        trainer: its model and optimiser, restored if the stage was begun before.
         images: to draw crops from.
-        objective: loss of a batch.
-        validate: measures the model with its averaged weights.
+        crops: validation crops, each (1, 3, H, W) in [-1, 1].
         limits: when to stop, save and validate.
         console: where the progress bar and the validation lines go.
         quiet: no progress bar.
     """
-    sampler = CropSampler(images, config.crop_size, config.batch_size, config.seed)
-    progress = trainer.progress
+
+    folder: RunFolder
+    config: TrainingConfig
+    images: list[TrainingImage]
+    crops: list[Tensor]
+    limits: Limits
+    console: Console
+    quiet: bool = False
+
+    def sampler(self, offset: int = 0) -> CropSampler:
+        """Crops of the stage; other ones for each offset to its seed."""
+        config = self.config
+        return CropSampler(self.images, config.crop_size, config.batch_size, config.seed + offset)
+
+
+def train_stage(
+    stretch: Stretch,
+    trained: Trained,
+    objective: Callable[[Tensor], Tensor],
+    validate: Callable[[], Report],
+) -> None:
+    """Run (or go on with) one stage and leave its state, configuration and log in the folder.
+
+    Args:
+        stretch: where, with what, until when.
+        trained: what is trained, and how far it is.
+        objective: loss of a batch.
+        validate: measures the model; called with its averaged weights.
+    """
+    folder, config, console = stretch.folder, stretch.config, stretch.console
+    progress = trained.progress
+    trainer = Trainer(
+        trained.model.to(memory_format=torch.channels_last),  # type: ignore[call-overload]
+        trained.groups,
+        config.schedule(),
+        progress,
+        ema_decay=config.ema_decay,
+        clip_norm=config.clip_norm,
+    )
+    if trained.state is not None:
+        trainer.restore(trained.state)
     settings = to_settings(config)
     write_config(folder, config)
     torch.manual_seed(config.seed * 1_000_003 + progress.step)
 
-    def save() -> None:
-        trainer.save(folder.state(config.stage), settings)
-
-    with progress_bar(console, config.stage, config.steps, quiet) as update:
+    with progress_bar(console, config.stage, config.steps, stretch.quiet) as update:
 
         def measure() -> None:
             trainer.model.eval()
@@ -189,10 +243,10 @@ def train_stage(
             measure()
         run(
             trainer,
-            prefetch(sampler, progress.step),
+            prefetch(stretch.sampler(), progress.step),
             objective,
-            limits=limits,
-            save=save,
+            limits=stretch.limits,
+            save=lambda: trainer.save(folder.state(config.stage), settings),
             validate=measure,
             report=lambda step, loss, norms: update(step, loss),
         )

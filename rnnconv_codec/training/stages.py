@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,9 +12,17 @@ from rich.console import Console
 from rnnconv_codec.networks.config import PRESETS
 from rnnconv_codec.training.codec import run_graft, train_codec
 from rnnconv_codec.training.config import STAGE_DEFAULTS, with_overrides
-from rnnconv_codec.training.session import RunFolder, training_images, validation_batch
+from rnnconv_codec.training.session import RunFolder, Stretch, training_images, validation_batch
 from rnnconv_codec.training.trainer import Limits
 from rnnconv_codec.training.transform import train_transform
+
+STAGE_FUNCTIONS: dict[str, Callable[[Stretch], None]] = {
+    "transform-fine": train_transform,
+    "transform-coarse": train_transform,
+    "graft": run_graft,
+    "context": train_codec,
+    "joint": train_codec,
+}
 
 
 @dataclass(frozen=True)
@@ -67,8 +76,6 @@ def train_stretch(options: StretchOptions) -> None:
     crops = validation_batch(options.validation, config.validation_crop)
     console = Console(stderr=True)
     limits = Limits(minutes=options.minutes, validate_every=60 * options.validate_every)
-    if config.stage == "graft":
-        run_graft(folder, config, images, crops, console)
-        return
-    train = train_transform if config.stage.startswith("transform") else train_codec
-    train(folder, config, images, crops, limits=limits, console=console, quiet=options.quiet)
+    STAGE_FUNCTIONS[config.stage](
+        Stretch(folder, config, images, crops, limits, console, options.quiet)
+    )

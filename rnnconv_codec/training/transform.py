@@ -8,23 +8,19 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from rich.console import Console
 from torch import Tensor
 from torch.nn import functional
 
 from rnnconv_codec.errors import TrainingError
 from rnnconv_codec.networks.config import CompactConfig
 from rnnconv_codec.networks.transform import FINE_STRIDE, LinearTransform
-from rnnconv_codec.training.config import TrainingConfig
-from rnnconv_codec.training.images import CropSampler, TrainingImage
-from rnnconv_codec.training.session import Report, RunFolder, new_progress, train_stage
+from rnnconv_codec.training.images import CropSampler
+from rnnconv_codec.training.session import Report, Stretch, Trained, new_progress, train_stage
 from rnnconv_codec.training.trainer import (
-    Limits,
     ParameterGroup,
+    Progress,
     RunningMeans,
-    Trainer,
     load_parameters,
-    load_state,
 )
 
 KLT_BATCHES = 200
@@ -135,51 +131,19 @@ def validate(transform: LinearTransform, crops: list[Tensor]) -> Report:
     return {"bpp": bpp, "psnr": decibel, "log_j": log_j}
 
 
-def train_transform(
-    folder: RunFolder,
-    config: TrainingConfig,
-    images: list[TrainingImage],
-    crops: list[Tensor],
-    *,
-    limits: Limits,
-    console: Console,
-    quiet: bool,
-) -> None:
+def train_transform(stretch: Stretch) -> None:
     """Stage `transform-fine` or `transform-coarse`, from its start or its last state.
 
     Raises:
         TrainingError: the preset has no transform, or the stage before is missing.
     """
+    config = stretch.config
     if not isinstance(config.network, CompactConfig):
         raise TrainingError(f"preset {config.network.preset} has no stage {config.stage}")
-    coarse = config.stage == "transform-coarse"
     torch.manual_seed(config.seed)
-    transform = LinearTransform(config.network, coarse=coarse)
-    state = load_state(folder.state(config.stage)) if folder.state(config.stage).exists() else None
-    if state is not None:
-        progress = state.progress
-    else:
-        sampler = CropSampler(images, config.crop_size, config.batch_size, config.seed + 1)
-        if coarse:
-            before = folder.previous_state("transform-fine")
-            fine = LinearTransform(config.network, coarse=False)
-            load_parameters(fine, before)
-            initialise_coarse(transform, fine, sampler)
-            progress = new_progress(config.stage, before)
-        else:
-            initialise_fine(transform, sampler)
-            progress = new_progress(config.stage)
-    transform = transform.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    trainer = Trainer(
-        transform,
-        [ParameterGroup("transform", list(transform.parameters()), config.learning_rate)],
-        config.schedule(),
-        progress,
-        ema_decay=config.ema_decay,
-        clip_norm=config.clip_norm,
-    )
-    if state is not None:
-        trainer.restore(state)
+    transform = LinearTransform(config.network, coarse=config.stage == "transform-coarse")
+    state = stretch.folder.begun_state(config.stage)
+    progress = _first_progress(stretch, transform) if state is None else state.progress
     running = RunningMeans(progress.running)
 
     def loss(image: Tensor) -> Tensor:
@@ -187,14 +151,19 @@ def train_transform(
         # Each step size counts alike, whatever the size of its J.
         return running.normalise(f"J{index}", objective(transform, image, step))
 
-    train_stage(
-        folder,
-        config,
-        trainer,
-        images,
-        loss,
-        lambda: validate(transform, crops),
-        limits=limits,
-        console=console,
-        quiet=quiet,
-    )
+    groups = [ParameterGroup("transform", list(transform.parameters()), config.learning_rate)]
+    trained = Trained(transform, groups, progress, state)
+    train_stage(stretch, trained, loss, lambda: validate(transform, stretch.crops))
+
+
+def _first_progress(stretch: Stretch, transform: LinearTransform) -> Progress:
+    """Give the transform the weights that the stage starts from."""
+    sampler = stretch.sampler(1)
+    if not transform.coarse:
+        initialise_fine(transform, sampler)
+        return new_progress(stretch.config.stage)
+    before = stretch.folder.previous_state("transform-fine")
+    fine = LinearTransform(transform.config, coarse=False)
+    load_parameters(fine, before)
+    initialise_coarse(transform, fine, sampler)
+    return new_progress(stretch.config.stage, before)

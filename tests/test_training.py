@@ -17,6 +17,7 @@ from rich.console import Console
 from rnnconv_codec.cli import train as cli_train
 from rnnconv_codec.cli.group import cli
 from rnnconv_codec.codec import Codec
+from rnnconv_codec.container import inspect
 from rnnconv_codec.errors import TrainingError
 from rnnconv_codec.networks.config import CompactConfig, ContextModelConfig, TodericiConfig
 from rnnconv_codec.training import config as training_config
@@ -71,7 +72,7 @@ def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def train(folder: Path, photographs: Path, config: TrainingConfig) -> None:
     """Run one stage quietly."""
     images = load_images(photographs, 200)
-    crops = validation_batch(photographs, 128)
+    crops = validation_batch(photographs, config.validation_crop)
     STAGE_FUNCTIONS[config.stage](
         Stretch(RunFolder(folder), config, images, crops, Limits(), QUIET, quiet=True)
     )
@@ -197,9 +198,17 @@ def test_a_signal_stops_training_with_a_saved_state(
     assert load_state(tmp_path / "transform-fine.safetensors").progress.step == 3
 
 
-def test_toderici_trains_on_its_l1_loss(tmp_path: Path, photographs: Path) -> None:
+def test_toderici_in_the_sizes_of_the_paper_trains_saves_loads_and_codes(
+    tmp_path: Path, photographs: Path
+) -> None:
     config = TrainingConfig(
-        "joint", TINY_TODERICI, steps=2, batch_size=2, crop_size=32, learning_rate=1e-3
+        "joint",
+        TodericiConfig(),
+        steps=1,
+        batch_size=1,
+        crop_size=32,
+        learning_rate=5e-4,
+        validation_crop=32,
     )
 
     train(tmp_path, photographs, config)
@@ -207,7 +216,11 @@ def test_toderici_trains_on_its_l1_loss(tmp_path: Path, photographs: Path) -> No
     export_weights(tmp_path / "joint.safetensors", tmp_path / "w.safetensors")
     picture = Image.new("RGB", (40, 20), "teal")
     codec = Codec.load(tmp_path / "w.safetensors")
-    assert codec.decode(codec.encode(picture)).size == (40, 20)
+    data = codec.encode(picture)
+    assert codec.iterations == len(inspect(data).segment_bytes) == 16
+    assert codec.decode(data).size == (40, 20)
+    steps = list(codec.encode_iterations(picture))
+    assert codec.decode(data).tobytes() == steps[-1].picture.tobytes()
 
 
 @pytest.mark.parametrize("stage", ["transform-fine", "transform-coarse", "graft", "context"])

@@ -38,10 +38,10 @@ VALIDATION_BATCH = 8
 
 RATE_FACTORS = {
     "encoder": 0.1,
-    "decoder cells": 0.2,
-    "decoder cell biases": 0.03,
-    "dequantisers": 3.0,
-    "synthesis": 1.0,
+    "decoder cells": 0.5,
+    "decoder cell biases": 0.05,
+    "dequantisers": 6.0,
+    "synthesis": 3.0,
 }
 """Factors on the learning rate of a grafted network (docs/TRAINING.md, experiments).
 

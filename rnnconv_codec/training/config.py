@@ -5,7 +5,12 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from rnnconv_codec.networks.config import CompactConfig, NetworkConfig, config_to_dict
+from rnnconv_codec.networks.config import (
+    CompactConfig,
+    NetworkConfig,
+    TodericiConfig,
+    config_to_dict,
+)
 from rnnconv_codec.training.trainer import Schedule
 
 STAGES = ("transform-fine", "transform-coarse", "graft", "context", "joint")
@@ -73,6 +78,23 @@ STAGE_DEFAULTS: dict[str, TrainingConfig] = {
     "context": TrainingConfig("context", batch_size=8, steps=1_000, ema_decay=0.99),
     "joint": TrainingConfig("joint", batch_size=8, steps=100_000, ema_decay=0.999),
 }
+
+TODERICI_JOINT = TrainingConfig(
+    "joint",
+    network=TodericiConfig(),
+    crop_size=32,
+    batch_size=32,
+    steps=200_000,
+    learning_rate=5e-4,
+)
+"""From random weights, on crops and batches of the paper's size (section 4)."""
+
+
+def stage_defaults(stage: str, preset: str) -> TrainingConfig:
+    """The settings of a stage where nothing else is asked for."""
+    if preset == TodericiConfig.preset:
+        return replace(TODERICI_JOINT, stage=stage)
+    return STAGE_DEFAULTS[stage]
 
 
 def to_settings(config: TrainingConfig) -> dict[str, Any]:

@@ -9,9 +9,8 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from rnnconv_codec.networks.config import PRESETS
 from rnnconv_codec.training.codec import run_graft, train_codec
-from rnnconv_codec.training.config import STAGE_DEFAULTS, with_overrides
+from rnnconv_codec.training.config import stage_defaults, with_overrides
 from rnnconv_codec.training.session import RunFolder, Stretch, training_images, validation_batch
 from rnnconv_codec.training.trainer import Limits
 from rnnconv_codec.training.transform import train_transform
@@ -58,8 +57,7 @@ def train_stretch(options: StretchOptions) -> None:
     if options.threads is not None:
         torch.set_num_threads(options.threads)
     config = with_overrides(
-        STAGE_DEFAULTS[options.stage],
-        network=PRESETS[options.preset](),
+        stage_defaults(options.stage, options.preset),
         steps=options.steps,
         decay_steps=options.decay_steps,
         crops=options.crops,

@@ -4,7 +4,7 @@ r"""Short, fair comparisons of settings of the stage `joint`: same crops, same s
         --validation DIR --steps 90 --set sharpness=1 --set binarizers=1
 
 Prints the mean log J on the validation crops before and after, with the last and with the averaged
-weights. `--set` takes `sharpness`, `learning_rate`, or a factor of `RATE_FACTORS`.
+weights. `--set` takes `sharpness`, `learning_rate`, or a factor of `rate_factors`.
 """
 
 from __future__ import annotations
@@ -67,8 +67,9 @@ def main() -> None:
     )
     for name, text in (setting.split("=") for setting in options.set):
         value: Any = float(text)
-        if name in stage.RATE_FACTORS:
-            stage.RATE_FACTORS[name] = value
+        if name in config.rate_factors:
+            factors = {**config.rate_factors, name: value}
+            config = dataclasses.replace(config, rate_factors=factors)
         else:
             field = {"sharpness": "binarizer_sharpness"}.get(name, name)
             config = dataclasses.replace(config, **{field: value})

@@ -36,20 +36,6 @@ from rnnconv_codec.training.transform import psnr
 VALIDATION_BATCH = 8
 """Validation crops that are coded at once."""
 
-RATE_FACTORS = {
-    "encoder": 0.1,
-    "decoder cells": 0.5,
-    "decoder cell biases": 0.05,
-    "dequantisers": 6.0,
-    "synthesis": 3.0,
-}
-"""Factors on the learning rate of a grafted network (docs/TRAINING.md, experiments).
-
-The encoder's gradient is a straight-through estimate, and its small bias adds up: slow steps. A
-bias of a cell moves a state by as much as hundreds of its weights do, and every later iteration
-inherits the change; dequantisers are of the size of one and bear larger steps.
-"""
-
 STAGE_BEFORE = {"context": "graft", "joint": "context"}
 
 
@@ -143,11 +129,8 @@ def parameter_groups(codec: TrainableCodec, config: TrainingConfig) -> list[Para
     for name, parameter in codec.network.named_parameters():
         if parameter.requires_grad:
             members.setdefault(_role(name), []).append(parameter)
-    grafted = isinstance(config.network, CompactConfig)
     groups = [
-        ParameterGroup(
-            role, parameters, config.learning_rate * (RATE_FACTORS[role] if grafted else 1.0)
-        )
+        ParameterGroup(role, parameters, config.learning_rate * config.rate_factors.get(role, 1.0))
         for role, parameters in members.items()
     ]
     return [*groups, context]
@@ -160,7 +143,7 @@ def _binarizer(config: TrainingConfig) -> Binarize:
 
 
 def _role(name: str) -> str:
-    """The group of `RATE_FACTORS` that a parameter of a network belongs to."""
+    """The group of `TrainingConfig.rate_factors` that a parameter of a network belongs to."""
     layer = name.split(".")[0]
     if "analysis" in layer or "encoder" in layer or "binarizer" in layer or layer == "log_gain":
         return "encoder"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -18,6 +19,21 @@ STAGES = ("transform-fine", "transform-coarse", "graft", "context", "joint")
 
 CROP_METHODS = ("random", "high-entropy")
 """Ways of picking training crops (Toderici et al. 2017, section 4)."""
+
+
+GRAFTED_RATE_FACTORS: dict[str, float] = {
+    "encoder": 0.1,
+    "decoder cells": 0.5,
+    "decoder cell biases": 0.05,
+    "dequantisers": 6.0,
+    "synthesis": 3.0,
+}
+"""Factors on the learning rate of a grafted network (docs/TRAINING.md, experiments).
+
+The encoder's gradient is a straight-through estimate, and its small bias adds up: slow steps. A
+bias of a cell moves a state by as much as hundreds of its weights do, and every later iteration
+inherits the change; dequantisers are of the size of one and bear larger steps.
+"""
 
 
 @dataclass(frozen=True)
@@ -37,6 +53,7 @@ class TrainingConfig:
         decay_steps: steps of falling learning rate at its end.
         decay_power: exponent of the decay.
         learning_rate: of the networks (or of the transform).
+        rate_factors: on it, by group of parameters; 1 where none is named.
         context_learning_rate: of the context model.
         binarizer_sharpness: of the straight-through gradient, see `sharp_binarizer`.
         ema_decay: of the average of the weights; 0 keeps none.
@@ -56,6 +73,7 @@ class TrainingConfig:
     decay_steps: int = 0
     decay_power: float = 1.0
     learning_rate: float = 2e-5
+    rate_factors: Mapping[str, float] = field(default_factory=lambda: dict(GRAFTED_RATE_FACTORS))
     context_learning_rate: float = 2e-3
     binarizer_sharpness: float = 4.0
     ema_decay: float = 0.0
@@ -86,6 +104,7 @@ TODERICI_JOINT = TrainingConfig(
     batch_size=32,
     steps=200_000,
     learning_rate=5e-4,
+    rate_factors={},
 )
 """From random weights, on crops and batches of the paper's size (section 4)."""
 

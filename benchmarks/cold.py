@@ -24,7 +24,8 @@ from PIL import Image
 def seconds(*arguments: str) -> float:
     """Wall time of one command."""
     start = time.perf_counter()
-    subprocess.run([sys.executable, "-m", "rnnconv_codec", *arguments], check=True)
+    command = [sys.executable, "-m", "rnnconv_codec", *arguments]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     return time.perf_counter() - start
 
 

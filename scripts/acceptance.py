@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -82,6 +83,8 @@ def main() -> None:
     parser.add_argument("--weights", default=DEFAULT_WEIGHTS)
     parser.add_argument("--images", type=int, default=20)
     options = parser.parse_args()
+    # Switching oneDNN makes torch warn about hardware that is not asked for.
+    warnings.filterwarnings("ignore", message="TF32")
     model = load_model_file(find_weights(options.weights))
     codec, oracle = Codec(model), Codec(model, context_dtype=torch.int64)
     failed = checked = 0

@@ -67,7 +67,7 @@ class TruncatedHeaderError(ContainerError):
 
 
 class ChecksumError(ContainerError):
-    """The CRC-32 of a chunk does not match its content."""
+    """The CRC-32 of a chunk does not match its content or the chunks before it."""
 
 
 class MalformedChunkError(ContainerError):

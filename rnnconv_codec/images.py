@@ -29,6 +29,9 @@ DEFAULT_MAX_PIXELS = 100_000_000
 JPEG_QUALITY = 95
 """Pillow's quality for JPEG output: the codec's own loss should be the one that is seen."""
 
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".ppm"})
+"""Endings by which images are found in a folder."""
+
 _FORMATS = {
     ".png": "PNG",
     ".jpg": "JPEG",

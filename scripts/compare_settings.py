@@ -1,7 +1,7 @@
 r"""Short, fair comparisons of settings of the stage `joint`: same crops, same steps, same start.
 
     python scripts/compare_settings.py --state run/context.safetensors --images DIR \
-        --validation DIR --steps 90 --set sharpness=1 --set binarizers=1
+        --validation DIR --steps 90 --set sharpness=1 --set encoder=1
 
 Prints the mean log J on the validation crops before and after, with the last and with the averaged
 weights. `--set` takes `sharpness`, `learning_rate`, or a factor of `rate_factors`.

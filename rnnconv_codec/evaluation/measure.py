@@ -14,7 +14,7 @@ from rnnconv_codec.codec import Codec
 from rnnconv_codec.container import inspect
 from rnnconv_codec.errors import ArgumentError, CodeSegmentError
 from rnnconv_codec.evaluation.bd_rate import Curve, bd_rate
-from rnnconv_codec.images import open_image, to_codec_mode
+from rnnconv_codec.images import IMAGE_SUFFIXES, open_image, to_codec_mode
 from rnnconv_codec.metrics import ms_ssim, psnr
 
 JPEG_QUALITIES = (5, 10, 15, 20, 30, 40, 50, 60, 70, 80, 85, 90, 95)
@@ -23,8 +23,6 @@ JPEG_QUALITIES = (5, 10, 15, 20, 30, 40, 50, 60, 70, 80, 85, 90, 95)
 JPEG_420 = "JPEG 4:2:0"
 SUBSAMPLING_420 = 2
 """Pillow's number for 4:2:0."""
-
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".ppm"})
 
 
 @dataclass(frozen=True)
@@ -136,7 +134,7 @@ def measure_folder(
     jpeg: dict[str, list[Point]] = {}
     for done, path in enumerate(images, 1):
         image = to_codec_mode(open_image(path))
-        # Metadata would cost both codecs the same bytes, and hide what the pixels cost.
+        # Pixels alone are compared: `pack` writes no metadata, and JPEG must not either.
         image.info.clear()
         ours[path.name] = measure_codec(codec, image)
         jpeg[path.name] = measure_jpeg(image)

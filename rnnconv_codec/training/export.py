@@ -25,12 +25,8 @@ def export_weights(state_path: Path, output: Path) -> bytes:
     config = config_from_dict(state.settings["network"])
     codec = TrainableCodec(config)
     load_parameters(codec, state, averaged=True)
-    progress = state.progress
-    stages = [
-        *progress.history,
-        {"stage": progress.stage, "step": progress.step, "seconds": round(progress.seconds, 1)},
-    ]
-    return save_model_file(output, config, weights_tensors(codec), {"stages": stages})
+    training = {"stages": state.progress.stages()}
+    return save_model_file(output, config, weights_tensors(codec), training)
 
 
 def weights_tensors(codec: TrainableCodec) -> dict[str, Tensor]:

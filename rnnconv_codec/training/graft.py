@@ -36,9 +36,11 @@ RESIDUAL_GAIN = 0.3
 BINARIZER_GAIN = 4.0
 """Slope of the binarizer's tanh at a threshold; decides where its gradient flows."""
 
-MIN_LARGEST = 0.5
 HEADROOM = 10.0
 """ρ = HEADROOM · max|coefficient|: keeps decoder states where tanh is linear."""
+
+MIN_LARGEST = 0.5
+"""Coefficients that were small on all samples may be larger on other images."""
 
 RELATIVE_NOISE = 5e-4
 """Share of the random initialisation that is kept, so that no weight is stuck at zero."""

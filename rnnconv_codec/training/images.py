@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import math
 import threading
-import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,9 +16,9 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from rnnconv_codec.codec import HALF_RANGE
 from rnnconv_codec.errors import TrainingError
-
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".ppm"})
+from rnnconv_codec.images import IMAGE_SUFFIXES
 
 CLEAN_JPEG_DC_STEP = 1
 """A JPEG whose luma DC quantiser step is above this shows its 8x8 grid to a model."""
@@ -91,8 +91,7 @@ def high_entropy_tiles(
 ) -> list[TrainingImage]:
     """Per image the tiles that PNG compresses worst (Toderici et al. 2017, section 4).
 
-    The tiles of one image do not overlap. Size is that of a PNG's compressed data: every row
-    with its Paeth-free Up filter, then deflate, which orders tiles as whole PNG files do.
+    The tiles of one image do not overlap.
 
     Args:
         images: photographs at least `tile_size` pixels a side.
@@ -106,8 +105,7 @@ def high_entropy_tiles(
         for top in range(0, pixels.shape[0] - tile_size + 1, tile_size):
             for left in range(0, pixels.shape[1] - tile_size + 1, tile_size):
                 tile = pixels[top : top + tile_size, left : left + tile_size]
-                filtered = np.diff(tile, axis=0, prepend=np.zeros_like(tile[:1]))
-                candidates.append((len(zlib.compress(filtered.tobytes(), 6)), top, left))
+                candidates.append((_png_bytes(tile), top, left))
         candidates.sort(reverse=True)
         tiles.extend(
             TrainingImage(
@@ -119,9 +117,16 @@ def high_entropy_tiles(
     return tiles
 
 
+def _png_bytes(pixels: NDArray[np.uint8]) -> int:
+    """Size of the pixels as a PNG file."""
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "PNG")
+    return stream.tell()
+
+
 def to_tensor(pixels: NDArray[np.uint8]) -> torch.Tensor:
     """uint8 (N, H, W, 3) to float32 (N, 3, H, W) in [-1, 1], channels last in memory."""
-    return torch.from_numpy(pixels).permute(0, 3, 1, 2).float().div_(127.5).sub_(1.0)
+    return torch.from_numpy(pixels).permute(0, 3, 1, 2).float().div_(HALF_RANGE).sub_(1.0)
 
 
 class CropSampler:

@@ -114,12 +114,7 @@ def new_progress(stage: str, before: State | None = None) -> Progress:
     """Counters of a stage that begins, with the history of the stage it starts from."""
     if before is None:
         return Progress(stage)
-    done = {
-        "stage": before.progress.stage,
-        "step": before.progress.step,
-        "seconds": round(before.progress.seconds, 1),
-    }
-    return Progress(stage, history=[*before.progress.history, done])
+    return Progress(stage, history=before.progress.stages())
 
 
 def write_config(folder: RunFolder, config: TrainingConfig) -> None:

@@ -84,6 +84,11 @@ class Progress:
     running: dict[str, float] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)
 
+    def stages(self) -> list[dict[str, Any]]:
+        """The stages so far, this one included, with their steps and seconds."""
+        this = {"stage": self.stage, "step": self.step, "seconds": round(self.seconds, 1)}
+        return [*self.history, this]
+
 
 class RunningMeans:
     """Running averages of positive losses, by name; kept in the state's `running`."""

@@ -17,7 +17,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from rnnconv_codec.entropy.context_model import ContextModel, GridContextModel, QuantisedConv2d
+from rnnconv_codec.entropy.context_model import (
+    ContextModel,
+    GridContextModel,
+    QuantisedConv2d,
+    block,
+)
 from rnnconv_codec.entropy.fixed_point import (
     EXACT_LIMIT,
     FRACTION_BITS,
@@ -127,9 +132,9 @@ class _Layer:
     def __call__(self, input: Tensor) -> Tensor:
         return _shift_right(self.accumulate(input), self.shift)
 
-    def rows(self, first: int, last: int) -> _Layer:
+    def rows(self, rows: slice) -> _Layer:
         """The layer with only some of its outputs."""
-        return _Layer(self.weight[first:last], self.bias[first:last], self.shift[first:last])
+        return _Layer(self.weight[rows], self.bias[rows], self.shift[rows])
 
     def columns(self, last: int) -> _Layer:
         """The layer with only its first inputs."""
@@ -278,21 +283,20 @@ class IntegerGridModel:
             "masked_heads", shape, count=iterations, bias=False, largest_input=MAX_ACTIVATION
         )
         self._masked = [
-            masked.rows(*self._block(hidden, group)).columns(group * channels // self.groups)
+            masked.rows(block(hidden, group, self.groups)).columns(
+                block(channels, group, self.groups).start
+            )
             for group in range(self.groups)
         ]
         self._masked_heads = [
             [
-                layer.rows(*self._block(channels, group)).columns(
-                    (group + 1) * hidden // self.groups
+                layer.rows(block(channels, group, self.groups)).columns(
+                    block(hidden, group, self.groups).stop
                 )
                 for group in range(self.groups)
             ]
             for layer in masked_heads
         ]
-
-    def _block(self, channels: int, group: int) -> tuple[int, int]:
-        return group * channels // self.groups, (group + 1) * channels // self.groups
 
     def _read_accumulators(
         self, read: _TensorReader, iterations: int
@@ -345,8 +349,7 @@ class IntegerGridModel:
 
     def current_features(self, group: int, bits: Tensor | None, pointwise: Tensor) -> Tensor:
         """Hidden features of a group from the codes of the groups before it."""
-        first, last = self._block(self.hidden_channels, group)
-        features = pointwise[:, first:last]
+        features = pointwise[:, block(self.hidden_channels, group, self.groups)]
         if bits is not None:
             features = features + self._masked[group](bits)
         return _clip(features)
@@ -355,8 +358,8 @@ class IntegerGridModel:
         self, group: int, iteration: int, features: Tensor, from_heads: Tensor
     ) -> Tensor:
         """Logits of a group from the hidden features of the groups up to it."""
-        first, last = self._block(self.channels, group)
-        logits = from_heads[:, first:last] + self._masked_heads[iteration][group](features)
+        channels = block(self.channels, group, self.groups)
+        logits = from_heads[:, channels] + self._masked_heads[iteration][group](features)
         return logits.clamp(-MAX_LOGIT, MAX_LOGIT)
 
 

@@ -145,6 +145,10 @@ def _binarizer(config: TrainingConfig) -> Binarize:
 def _role(name: str) -> str:
     """The group of `TrainingConfig.rate_factors` that a parameter of a network belongs to."""
     layer = name.split(".")[0]
+    if layer.endswith("rate_gain"):
+        return "rate gains"
+    if layer == "loop_filter":
+        return "loop filter"
     if "analysis" in layer or "encoder" in layer or "binarizer" in layer or layer == "log_gain":
         return "encoder"
     if ".conv_" in name:

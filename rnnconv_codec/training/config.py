@@ -27,6 +27,8 @@ GRAFTED_RATE_FACTORS: dict[str, float] = {
     "decoder cell biases": 0.05,
     "dequantisers": 6.0,
     "synthesis": 3.0,
+    "rate gains": 10.0,
+    "loop filter": 25.0,
 }
 """Factors on the learning rate of a grafted network (docs/TRAINING.md, experiments).
 

@@ -72,14 +72,32 @@ def code_batch(
     count = codec.config.iterations if iterations is None else iterations
     states: list[Tensor | None] = [None] * len(codec.config.grids)
     pixels = image.shape[2] * image.shape[3]
-    reconstructions: list[Tensor] = []
     rates: list[Tensor] = []
-    with torch.set_grad_enabled(torch.is_grad_enabled() and network_gradient):
-        passes = list(residual_loop(codec.network, image, count, binarizer))
-    for done in passes:
-        reconstructions.append(done.reconstruction)
-        bits, states = codec.context(states, done.codes, done.index)
-        rates.append(bits / pixels)
+    gradient = torch.is_grad_enabled()
+
+    def quantise(iteration: int, activations: list[Tensor]) -> list[Tensor]:
+        nonlocal states
+        gains = codec.network.rate_gains(iteration)
+
+        def decide(grid: int, channels: slice, logits: Tensor) -> Tensor:
+            activation, gain = activations[grid][:, channels], gains[grid]
+            if gain is not None:
+                # The logits are a fact to the encoder: their gradient is the likelihood's alone.
+                activation = activation + gain[:, channels] * logits.detach()
+            code = binarizer(activation)
+            return code if network_gradient else code.detach()
+
+        sizes = [(a.shape[0], a.shape[2], a.shape[3]) for a in activations]
+        codes: list[Tensor]
+        with torch.set_grad_enabled(gradient):
+            codes, bits, states = codec.context(states, iteration, sizes, decide)
+            rates.append(bits / pixels)
+        return codes
+
+    with torch.set_grad_enabled(gradient and network_gradient):
+        reconstructions = [
+            done.reconstruction for done in residual_loop(codec.network, image, count, quantise)
+        ]
     return Coded(reconstructions, torch.stack(rates).cumsum(0))
 
 

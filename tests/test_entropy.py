@@ -46,6 +46,8 @@ def trained() -> ContextModel:
             parameter.mul_(
                 torch.exp(torch.randn(parameter.shape[0])).view(-1, *[1] * (parameter.dim() - 1))
             )
+            if "from_finer" in name or "deeper" in name:
+                parameter.add_(0.1 * torch.randn_like(parameter))
             if "bias" in name:
                 parameter.add_(torch.randn_like(parameter))
     return model
@@ -74,7 +76,10 @@ def all_logits(model: IntegerContextModel, codes: list[list[Tensor]]) -> list[Te
         coarser = None
         for index, grid in enumerate(model.grids):
             bits = (grids[index] > 0).to(grid.dtype)
-            passes = grid.begin(states[index], coarser, iteration, SIZES[index])
+            finer = None
+            if grid.sees_finer and (finer_state := states[index + 1]) is not None:
+                finer = model.grids[index + 1].features(finer_state, iteration)
+            passes = grid.begin(states[index], coarser, finer, iteration, SIZES[index])
             for chunk in bits.chunk(grid.groups, 1):
                 logits.append(passes.logits())
                 passes.push(chunk)

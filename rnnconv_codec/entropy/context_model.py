@@ -8,8 +8,9 @@ Fixed point: a value q stands for q / 2^FRACTION_BITS. Weights are int8 with a p
 per output channel. Per grid g and iteration t, with b the codes as 0/1 and [·] rounding to fixed
 point, a ReLU that clips at 255 written clip():
 
-    f = clip([S] + e_t + [up(coarse features)])    S = Σ_{s<t} acc_s * b_s, 3x3
-    f = clip([h * f] + f)                          3x3
+    f = clip([S] + e_t + [up(coarse features)] + [down(fine features)])
+                                                   S = Σ_{s<t} acc_s * b_s, 3x3
+    f = clip([h_i * f] + f)                        3x3, for each of the hidden layers
     c = clip([m * b] + [p * f])                    3x3 masked: earlier channel groups only
     logit = [o_t * f] + [n_t * c]                  1x1, n_t masked: own and earlier groups
 """
@@ -156,10 +157,17 @@ class GridContextModel(nn.Module):
         iterations: of the codec.
         config: sizes.
         coarser: whether it also sees the features of the next coarser grid.
+        finer: whether it also sees those of the next finer grid, of earlier iterations.
     """
 
     def __init__(
-        self, grid: CodeGrid, iterations: int, config: ContextModelConfig, *, coarser: bool
+        self,
+        grid: CodeGrid,
+        iterations: int,
+        config: ContextModelConfig,
+        *,
+        coarser: bool,
+        finer: bool,
     ) -> None:
         super().__init__()
         hidden, groups = config.hidden_channels, config.groups
@@ -171,7 +179,11 @@ class GridContextModel(nn.Module):
         self.iteration_bias = nn.Parameter(torch.zeros(iterations, hidden))
         self.feature_bias = nn.Parameter(torch.zeros(iterations, hidden))
         self.from_coarser = QuantisedConv2d(hidden, 4 * hidden, 1) if coarser else None
+        self.from_finer = QuantisedConv2d(4 * hidden, hidden, 1, bias=False) if finer else None
         self.hidden = QuantisedConv2d(hidden, hidden, 3)
+        self.deeper = nn.ModuleList(
+            QuantisedConv2d(hidden, hidden, 3) for _ in range(config.hidden_layers - 1)
+        )
         self.pointwise = QuantisedConv2d(hidden, hidden, 1)
         self.masked = QuantisedConv2d(
             grid.channels, hidden, 3, bias=False, on_codes=True, mask=codes_to_hidden
@@ -184,6 +196,12 @@ class GridContextModel(nn.Module):
             for _ in range(iterations)
         )
         with torch.no_grad():
+            # What adds to a context that does without it starts at nothing.
+            for added in (self.from_finer, *self.deeper):
+                if added is not None:
+                    added.weight.zero_()
+                    if added.bias is not None:
+                        added.bias.zero_()
             for head in (*self.heads, *self.masked_heads):
                 head.weight.mul_(0.1)
 
@@ -203,7 +221,7 @@ class GridContextModel(nn.Module):
         return added if state is None else state + added
 
     def features(self, state: Tensor, iteration: int) -> Tensor:
-        """What the next finer grid sees of a running state."""
+        """What the next finer and the next coarser grid see of a running state."""
         bias = to_fixed_point(self.feature_bias[iteration]).view(1, -1, 1, 1)
         return clip(to_fixed_point(state) + bias)
 
@@ -211,6 +229,7 @@ class GridContextModel(nn.Module):
         self,
         state: Tensor | None,
         coarser: Tensor | None,
+        finer: Tensor | None,
         iteration: int,
         size: tuple[int, int, int],
         decide: Decide,
@@ -220,6 +239,8 @@ class GridContextModel(nn.Module):
         Args:
             state: running state (N, hidden, h, w) of earlier iterations, None in the first.
             coarser: features (N, hidden, h/2, w/2) of the coarser grid, if there is one.
+            finer: features (N, hidden, 2h, 2w) of the finer grid before this iteration, if
+                there are any.
             iteration: 0-based.
             size: N, h and w.
             decide: the codes of each group, given its logits.
@@ -234,8 +255,11 @@ class GridContextModel(nn.Module):
         if self.from_coarser is not None:
             assert coarser is not None
             base = base + functional.pixel_shuffle(self.from_coarser(coarser), 2)
+        if self.from_finer is not None and finer is not None:
+            base = base + self.from_finer(functional.pixel_unshuffle(finer, 2))
         context = clip(base.expand(size[0], -1, *size[1:]))
-        context = clip(self.hidden(context) + context)
+        for layer in (self.hidden, *self.deeper):
+            context = clip(layer(context) + context)
         pointwise, from_heads = self.pointwise(context), self.heads[iteration](context)
         masked = _quantised_weight(self.masked)
         masked_head = _quantised_weight(self.masked_heads[iteration])
@@ -289,7 +313,13 @@ class ContextModel(nn.Module):
     ) -> None:
         super().__init__()
         self.grids = nn.ModuleList(
-            GridContextModel(grid, iterations, config, coarser=index > 0)
+            GridContextModel(
+                grid,
+                iterations,
+                config,
+                coarser=index > 0,
+                finer=config.from_finer and index + 1 < len(grids),
+            )
             for index, grid in enumerate(grids)
         )
 
@@ -318,7 +348,14 @@ class ContextModel(nn.Module):
         after: list[Tensor | None] = []
         for index, (model, state) in enumerate(zip(self.grids, states, strict=True)):
             assert isinstance(model, GridContextModel)
-            code, logits = model(state, coarser, iteration, sizes[index], partial(decide, index))
+            finer: Tensor | None = None
+            if model.from_finer is not None and (finer_state := states[index + 1]) is not None:
+                finer_model = self.grids[index + 1]
+                assert isinstance(finer_model, GridContextModel)
+                finer = finer_model.features(finer_state, iteration)
+            code, logits = model(
+                state, coarser, finer, iteration, sizes[index], partial(decide, index)
+            )
             codes.append(code)
             total = total + information(code, logits).sum((1, 2, 3))
             new_state = model.accumulated(state, (code + 1) / 2, iteration)

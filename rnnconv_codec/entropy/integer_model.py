@@ -46,6 +46,10 @@ CONTEXT_PREFIX = "context."
 TABLE_NAME = CONTEXT_PREFIX + "table"
 
 
+STACKED = ("deeper", "heads", "masked_heads")
+"""Layers of which there are several, one after the other in one tensor."""
+
+
 def export_context(model: ContextModel) -> dict[str, Tensor]:
     """The integer tensors of a trained context model, by the names of a weights file."""
     tensors = {TABLE_NAME: torch.from_numpy(make_table())}
@@ -78,12 +82,15 @@ def _export_grid(grid: GridContextModel) -> dict[str, Tensor]:
     }
     if grid.from_coarser is not None:
         layers["from_coarser"] = [grid.from_coarser]
+    if grid.from_finer is not None:
+        layers["from_finer"] = [grid.from_finer]
+    if len(grid.deeper):
+        layers["deeper"] = [_layer(layer) for layer in grid.deeper]
     for name, modules in layers.items():
         exported = [_export_layer(module) for module in modules]
         for part in exported[0]:
             values = [layer[part] for layer in exported]
-            per_iteration = name in ("heads", "masked_heads")
-            tensors[f"{name}.{part}"] = torch.stack(values) if per_iteration else values[0]
+            tensors[f"{name}.{part}"] = torch.stack(values) if name in STACKED else values[0]
     return tensors
 
 
@@ -256,6 +263,8 @@ class IntegerGridModel:
         iterations: int,
         config: ContextModelConfig,
         dtype: torch.dtype,
+        *,
+        finer: bool,
     ) -> None:
         hidden, channels = config.hidden_channels, grid.channels
         self.groups = config.groups
@@ -272,7 +281,18 @@ class IntegerGridModel:
         if index:
             shape = (4 * hidden, hidden, 1)
             self._from_coarser = read.layers("from_coarser", shape, largest_input=MAX_ACTIVATION)[0]
-        self._hidden = read.layers("hidden", (hidden, hidden, 3), largest_input=MAX_ACTIVATION)[0]
+        self._from_finer: _Layer | None = None
+        if finer:
+            shape = (hidden, 4 * hidden, 1)
+            self._from_finer = read.layers(
+                "from_finer", shape, bias=False, largest_input=MAX_ACTIVATION
+            )[0]
+        shape = (hidden, hidden, 3)
+        self._hidden = read.layers("hidden", shape, largest_input=MAX_ACTIVATION)
+        if config.hidden_layers > 1:
+            self._hidden += read.layers(
+                "deeper", shape, count=config.hidden_layers - 1, largest_input=MAX_ACTIVATION
+            )
         self._pointwise = read.layers(
             "pointwise", (hidden, hidden, 1), largest_input=MAX_ACTIVATION
         )[0]
@@ -324,22 +344,35 @@ class IntegerGridModel:
         return added if state is None else state + added
 
     def features(self, state: Tensor, iteration: int) -> Tensor:
-        """What the next finer grid sees of a running state."""
+        """What the next finer and the next coarser grid see of a running state."""
         return _clip(self._state_in_fixed_point(state) + self._feature_bias[iteration])
 
+    @property
+    def sees_finer(self) -> bool:
+        """Whether `begin` takes features of the next finer grid."""
+        return self._from_finer is not None
+
     def begin(
-        self, state: Tensor | None, coarser: Tensor | None, iteration: int, size: tuple[int, int]
+        self,
+        state: Tensor | None,
+        coarser: Tensor | None,
+        finer: Tensor | None,
+        iteration: int,
+        size: tuple[int, int],
     ) -> GroupPass:
-        """Start an iteration of a grid of `size` = (h, w) cells."""
+        """Start an iteration of a grid of `size` = (h, w) cells; see `GridContextModel`."""
         base = self._iteration_bias[iteration]
         if state is not None:
             base = base + self._state_in_fixed_point(state)
         if self._from_coarser is not None:
             assert coarser is not None
             base = base + functional.pixel_shuffle(self._from_coarser(coarser), 2)
+        if self._from_finer is not None and finer is not None:
+            base = base + self._from_finer(functional.pixel_unshuffle(finer, 2))
         base = base.expand(1, -1, *size).contiguous(memory_format=torch.channels_last)
         context = _clip(base)
-        context = _clip(self._hidden(context) + context)
+        for layer in self._hidden:
+            context = _clip(layer(context) + context)
         return GroupPass(
             self,
             iteration,
@@ -424,7 +457,15 @@ class IntegerContextModel:
             raise IntegerRangeError("the probability table holds impossible probabilities")
         self._table: NDArray[np.int32] = table.numpy()
         self.grids = [
-            IntegerGridModel(tensors, index, grid, iterations, config, dtype)
+            IntegerGridModel(
+                tensors,
+                index,
+                grid,
+                iterations,
+                config,
+                dtype,
+                finer=config.from_finer and index + 1 < len(grids),
+            )
             for index, grid in enumerate(grids)
         ]
 

@@ -83,7 +83,10 @@ class SegmentCoder:
         decoded: list[Tensor] = []
         iteration = self._iteration
         for index, (model, size) in enumerate(zip(self._model.grids, self._sizes, strict=True)):
-            passes = model.begin(self._states[index], coarser, iteration, size)
+            finer: Tensor | None = None
+            if model.sees_finer and (finer_state := self._states[index + 1]) is not None:
+                finer = self._model.grids[index + 1].features(finer_state, iteration)
+            passes = model.begin(self._states[index], coarser, finer, iteration, size)
             for group in range(model.groups):
                 passes.push(transfer(index, group, passes))
             bits = passes.bits()

@@ -35,10 +35,14 @@ class ContextModelConfig:
     Attributes:
         hidden_channels: channels of its running state and of every hidden layer.
         groups: channel groups coded one after the other inside an iteration.
+        hidden_layers: 3x3 layers between the running state and the logits.
+        from_finer: whether a grid sees the earlier iterations of the next finer grid.
     """
 
     hidden_channels: int = 96
     groups: int = 4
+    hidden_layers: int = 2
+    from_finer: bool = True
 
 
 @dataclass(frozen=True)
@@ -124,8 +128,15 @@ FIRST_COMPACT: dict[str, Any] = {
 }
 """What a configuration means that was saved before these fields were there."""
 
+FIRST_CONTEXT: dict[str, Any] = {"hidden_layers": 1, "from_finer": False}
+"""The same for its context model."""
+
 OPTIONAL_PARTS = ("loop_filter_channels",)
 """Sizes that may be 0: the part is left out then."""
+
+
+SWITCHES = ("rate_aware", "from_finer")
+"""Fields that are true or false."""
 
 
 def config_to_dict(config: NetworkConfig) -> dict[str, Any]:
@@ -144,7 +155,7 @@ def config_from_dict(fields: Mapping[str, Any]) -> NetworkConfig:
     if preset not in PRESETS:
         raise WeightsFormatError(f"unknown preset {preset!r} in the configuration")
     try:
-        context = ContextModelConfig(**values.pop("context", {}))
+        context = ContextModelConfig(**{**FIRST_CONTEXT, **values.pop("context", {})})
         values = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
         if preset == CompactConfig.preset:
             values = {**FIRST_COMPACT, **values}
@@ -157,8 +168,12 @@ def config_from_dict(fields: Mapping[str, Any]) -> NetworkConfig:
 
 def _check_sizes(config: NetworkConfig) -> None:
     sizes: list[tuple[str, Any]] = []
-    for name, value in {**asdict(config), **asdict(config.context)}.items():
-        if name not in ("context", "rate_aware"):
+    fields = {**asdict(config), **asdict(config.context)}
+    for name in SWITCHES:
+        if not isinstance(fields.get(name, False), bool):
+            raise WeightsFormatError(f"configuration: {name} is {fields[name]!r}")
+    for name, value in fields.items():
+        if name not in ("context", *SWITCHES):
             entries = value if isinstance(value, tuple) else (value,)
             sizes.extend((name, entry) for entry in entries)
     for name, size in sizes:
@@ -182,8 +197,6 @@ def _check_widths(config: CompactConfig) -> None:
     """The decoder's states must have room for the coefficients, its kernel a centre."""
     if config.fine_decoder_kernel % 2 == 0:
         raise WeightsFormatError("configuration: fine_decoder_kernel is even")
-    if not isinstance(config.rate_aware, bool):
-        raise WeightsFormatError(f"configuration: rate_aware is {config.rate_aware!r}")
     if config.coarse_inputs >= config.analysis_channels:
         raise WeightsFormatError("configuration: coarse_inputs leave no fine coefficients")
     for decoder, coefficients in (

@@ -109,6 +109,21 @@ class IntegerRangeError(WeightsError):
     """A context model's partial sums could leave the range where float32 is exact."""
 
 
+# --- evaluation ------------------------------------------------------------------------------
+
+
+class MissingExtraError(RnncodecError):
+    """The command needs a library that is installed with an extra of this package."""
+
+
+class AnchorError(RnncodecError):
+    """A codec that is measured for comparison cannot encode an image."""
+
+
+class ResultsFormatError(RnncodecError):
+    """The file does not hold results of `rnncodec eval` that this program reads."""
+
+
 # --- training --------------------------------------------------------------------------------
 
 
@@ -129,3 +144,11 @@ class TruncatedFileWarning(RnncodecWarning):
 
 class ConversionWarning(RnncodecWarning):
     """The image was converted and something was left behind (alpha, 16-bit depth, frames)."""
+
+
+class AnchorUnavailableWarning(RnncodecWarning):
+    """This Pillow cannot write a format: it is left out of the comparison."""
+
+
+class CacheUnavailableWarning(RnncodecWarning):
+    """Measurements cannot be kept for the next time."""

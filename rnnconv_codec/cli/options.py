@@ -45,12 +45,14 @@ def iterations_option(text: str, *, required: bool = False) -> Callable[[Decorat
     )
 
 
-def weights_option(default: str) -> Callable[[Decorated], Decorated]:
+def weights_option(default: str, *, multiple: bool = False) -> Callable[[Decorated], Decorated]:
     """`--weights NAME|PATH`; `default` says which weights are used without it."""
+    repeated = " May be repeated." if multiple else ""
     return click.option(
         "--weights",
         metavar="NAME|PATH",
-        help=f"Installed weights, or a .safetensors file.  [default: {default}]",
+        multiple=multiple,
+        help=f"Installed weights, or a .safetensors file.{repeated}  [default: {default}]",
     )
 
 

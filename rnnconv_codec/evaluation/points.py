@@ -1,0 +1,184 @@
+"""What is measured: points, the curves of their means, and what follows from the curves."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from typing import Any, Literal
+
+from PIL import Image
+
+from rnnconv_codec.errors import ArgumentError
+from rnnconv_codec.evaluation.bd_rate import Curve, bd_rate
+from rnnconv_codec.metrics import PEAK, mean_squared_error, ms_ssim
+
+Metric = Literal["psnr", "ms_ssim"]
+METRICS: tuple[Metric, ...] = ("psnr", "ms_ssim")
+
+
+@dataclass(frozen=True)
+class Point:
+    """One setting of one codec on one image, or the mean over images.
+
+    Attributes:
+        setting: iterations, or what an anchor calls its setting.
+        bpp: bits per pixel of the whole file.
+        mse: mean squared error in squared levels.
+        psnr: in dB, infinite where nothing is lost.
+        ms_ssim: 0 to 1, not a number for small images.
+    """
+
+    setting: float
+    bpp: float
+    mse: float
+    psnr: float
+    ms_ssim: float
+
+
+def measure(setting: float, file_bytes: int, picture: Image.Image, reference: Image.Image) -> Point:
+    """The point of a file of `file_bytes` that shows `picture` for `reference`.
+
+    Raises:
+        ValueError: the pictures differ in size or mode.
+    """
+    bpp = 8 * file_bytes / (reference.width * reference.height)
+    error = mean_squared_error(picture, reference)
+    psnr = math.inf if error == 0 else 10 * math.log10(PEAK**2 / error)
+    return Point(setting, bpp, error, psnr, ms_ssim(picture, reference))
+
+
+def mean_point(points: Sequence[Point]) -> Point:
+    """The means over images of points at one setting."""
+    means = {
+        name: statistics.fmean(getattr(point, name) for point in points)
+        for name in ("bpp", "mse", "psnr", "ms_ssim")
+    }
+    return Point(points[0].setting, **means)
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """Points of one codec, mean over all images, and of each image; rate rising.
+
+    Attributes:
+        name: of the codec, as tables and plots call it.
+        setting_name: what its settings are: iterations, quality.
+        description: how it was run, in words.
+        means: one point per setting.
+        images: the same per image.
+    """
+
+    name: str
+    setting_name: str
+    description: str
+    means: list[Point]
+    images: dict[str, list[Point]]
+
+    @classmethod
+    def of_images(
+        cls, name: str, setting_name: str, description: str, images: dict[str, list[Point]]
+    ) -> Measurement:
+        """The measurement of these points per image, all with the same settings."""
+        means = [mean_point(points) for points in zip(*images.values(), strict=True)]
+        return cls(name, setting_name, description, means, images)
+
+    def curve(self, metric: Metric) -> Curve:
+        """The mean curve."""
+        return Curve([p.bpp for p in self.means], [getattr(p, metric) for p in self.means])
+
+
+def bd_rates(ours: Measurement, anchor: Measurement) -> dict[Metric, float | None]:
+    """BD-rate of the mean curves in per cent, for PSNR and for MS-SSIM.
+
+    None where the curves do not overlap, or are none: small images have no MS-SSIM.
+    """
+    deltas: dict[Metric, float | None] = {}
+    for metric in METRICS:
+        try:
+            deltas[metric] = bd_rate(ours.curve(metric), anchor.curve(metric))
+        except ArgumentError:
+            deltas[metric] = None
+    return deltas
+
+
+@dataclass(frozen=True)
+class Slope:
+    """What an iteration buys on the mean curve, from the iteration before it.
+
+    Attributes:
+        iteration: 2 to the last; 1 has nothing before it.
+        mse_per_bpp: -dMSE / dbpp, the squared error that a bit per pixel removes.
+        db_per_doubling: gain in PSNR per doubling of the rate.
+        on_hull: the point at its end is on the lower convex hull of MSE over bpp. If not, some
+            bits are better spent by stopping earlier here and later in another image.
+    """
+
+    iteration: int
+    mse_per_bpp: float
+    db_per_doubling: float
+    on_hull: bool
+
+
+def slopes(points: Sequence[Point]) -> list[Slope]:
+    """The slopes between neighbouring iterations of a curve whose rate rises."""
+    hull = _lower_hull(points)
+    return [
+        Slope(
+            iteration=int(point.setting),
+            mse_per_bpp=_steepness(before, point),
+            db_per_doubling=(point.psnr - before.psnr) / math.log2(point.bpp / before.bpp),
+            on_hull=point in hull,
+        )
+        for before, point in pairwise(points)
+    ]
+
+
+def is_convex(points: Sequence[Point]) -> bool:
+    """Whether every point is on the lower convex hull: the slopes fall strictly."""
+    return len(_lower_hull(points)) == len(points)
+
+
+def _steepness(before: Point, after: Point) -> float:
+    return (before.mse - after.mse) / (after.bpp - before.bpp)
+
+
+def _lower_hull(points: Sequence[Point]) -> list[Point]:
+    """The corners of the lower convex hull of MSE over bpp, by Andrew's monotone chain."""
+    hull: list[Point] = []
+    for point in points:
+        while len(hull) > 1 and _steepness(hull[-2], hull[-1]) <= _steepness(hull[-1], point):
+            hull.pop()
+        hull.append(point)
+    # Behind the lowest error more bits only do harm.
+    while len(hull) > 1 and hull[-1].mse >= hull[-2].mse:
+        hull.pop()
+    return hull
+
+
+def number_to_json(value: float) -> float | None:
+    """JSON has no infinity and no not-a-number: null."""
+    return value if math.isfinite(value) else None
+
+
+def point_to_dict(point: Point) -> dict[str, float | None]:
+    """A point as JSON types."""
+    return {name: number_to_json(value) for name, value in asdict(point).items()}
+
+
+def point_from_dict(fields: Mapping[str, Any]) -> Point:
+    """The inverse of `point_to_dict`.
+
+    Raises:
+        TypeError, KeyError, ValueError: these are not the fields of a point.
+    """
+    mse = float(fields["mse"])
+    if set(fields) != set(Point.__dataclass_fields__) or not mse >= 0:
+        raise ValueError("not the fields of a point")
+    missing = {"psnr": math.inf, "ms_ssim": math.nan}
+    values = {name: missing[name] if value is None else value for name, value in fields.items()}
+    if not all(isinstance(value, int | float) for value in values.values()):
+        raise TypeError("a field of a point is no number")
+    return Point(**values)

@@ -124,6 +124,11 @@ class Codec:
         """The largest number of iterations of this model."""
         return self.config.iterations
 
+    @property
+    def network(self) -> RecurrentNetwork:
+        """The network, in the state in which it codes."""
+        return self._network
+
     def encode(
         self,
         image: Image.Image,

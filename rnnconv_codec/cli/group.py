@@ -20,7 +20,7 @@ INTERRUPTED_STATUS = 130
 _COMMANDS = {
     "encode": ("rnnconv_codec.cli.encode", "encode", "Compress an image into an .rnc file."),
     "decode": ("rnnconv_codec.cli.decode", "decode", "Turn an .rnc file back into an image."),
-    "info": ("rnnconv_codec.cli.info", "info", "Describe an .rnc file."),
+    "info": ("rnnconv_codec.cli.info", "info", "Describe an .rnc file, or weights."),
     "truncate": (
         "rnnconv_codec.cli.truncate",
         "truncate_command",

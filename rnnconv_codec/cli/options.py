@@ -18,9 +18,13 @@ MAX_THREADS = 256
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
 
-def input_argument(metavar: str = "IN") -> Callable[[Decorated], Decorated]:
+def input_argument(
+    metavar: str = "IN", *, required: bool = True
+) -> Callable[[Decorated], Decorated]:
     """The file to read. Whether it is there is checked when it is read: status 1, not 2."""
-    return click.argument("source", metavar=metavar, type=click.Path(path_type=Path))
+    return click.argument(
+        "source", metavar=metavar, type=click.Path(path_type=Path), required=required
+    )
 
 
 def output_option(default: str) -> Callable[[Decorated], Decorated]:

@@ -1,6 +1,8 @@
 # make test     everything that must pass: lint, types, tests
 # make demo     a real photograph, encoded and decoded; see demo/strip.png
 # make venv     only the environment, in .venv
+# make results  docs/RESULTS.md: KODAK=DIR DEV=DIR, and WEIGHTS="NAME NAME" if not the default
+# make speed    the benchmark for it: KODAK=DIR; nothing else should run
 
 # The first torch to be installed decides how much is downloaded: pinned, it is the one that was
 # tested; unpinned, pip may pull gigabytes of GPU libraries. Another one: make TORCH=torch==2.9.0
@@ -11,7 +13,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: all venv test lint demo clean
+WEIGHTS ?= compact-mse
+MEASURED := measured
+
+.PHONY: all venv test lint demo results speed clean
 all: test
 
 venv: $(STAMP)
@@ -33,6 +38,20 @@ test: lint
 demo: $(STAMP)
 	$(BIN)/python scripts/demo.py --output demo
 
+results: $(STAMP)
+	$(if $(and $(KODAK),$(DEV)),,$(error KODAK and DEV are folders of images))
+	mkdir -p $(MEASURED)
+	$(BIN)/rnncodec eval $(KODAK) $(addprefix --weights ,$(WEIGHTS)) \
+		--json $(MEASURED)/kodak.json --report $(MEASURED)/kodak
+	$(BIN)/rnncodec eval $(DEV) $(addprefix --weights ,$(WEIGHTS)) --json $(MEASURED)/dev.json
+	$(BIN)/python scripts/write_results.py --kodak $(MEASURED)/kodak.json \
+		--dev $(MEASURED)/dev.json $(addprefix --cold ,$(wildcard $(MEASURED)/cold.json))
+
+speed: $(STAMP)
+	$(if $(KODAK),,$(error KODAK is the folder of kodim01.png))
+	mkdir -p $(MEASURED)
+	$(BIN)/python benchmarks/cold.py $(KODAK)/kodim01.png --json $(MEASURED)/cold.json
+
 clean:
-	rm -rf $(VENV) demo dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) demo $(MEASURED) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

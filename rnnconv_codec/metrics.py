@@ -35,8 +35,12 @@ def psnr(picture: Image.Image, reference: Image.Image) -> float:
     Raises:
         ValueError: sizes or modes differ.
     """
-    error = mean_squared_error(picture, reference)
-    return math.inf if error == 0 else 10 * math.log10(PEAK**2 / error)
+    return psnr_of_error(mean_squared_error(picture, reference))
+
+
+def psnr_of_error(mse: float) -> float:
+    """PSNR in dB of a mean squared error in squared levels; infinite for none."""
+    return math.inf if mse == 0 else 10 * math.log10(PEAK**2 / mse)
 
 
 def ms_ssim(picture: Image.Image, reference: Image.Image) -> float:

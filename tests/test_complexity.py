@@ -19,7 +19,13 @@ from rnnconv_codec.entropy.integer_model import export_context
 from rnnconv_codec.entropy.segments import SegmentCoder
 from rnnconv_codec.networks.config import ContextModelConfig, NetworkConfig, TodericiConfig
 from rnnconv_codec.networks.recurrent import build_network
-from rnnconv_codec.weights import DEFAULT_WEIGHTS, ModelFile, find_weights, load_model_file
+from rnnconv_codec.weights import (
+    DEFAULT_WEIGHTS,
+    ModelFile,
+    find_weights,
+    list_weights,
+    load_model_file,
+)
 
 COMPACT_PARTS = (
     "analysis", "encoder GRUs", "binarizers", "dequantisers", "decoder GRUs", "synthesis",
@@ -31,8 +37,9 @@ def info(*arguments: str | Path) -> Result:
     return CliRunner(catch_exceptions=False).invoke(cli, ["info", *map(str, arguments)])
 
 
-def test_the_shipped_weights_stay_within_their_bars() -> None:
-    cost = count_multiply_adds(Codec.load())
+@pytest.mark.parametrize("path", list_weights(), ids=lambda path: path.stem)
+def test_the_shipped_weights_stay_within_their_bars(path: Path) -> None:
+    cost = count_multiply_adds(Codec.load(path))
 
     assert 10_000 < cost.encode.total <= 26_000
     assert 10_000 < cost.decode.total <= 18_000

@@ -32,9 +32,16 @@ from rnnconv_codec.evaluation.bd_rate import Curve, bd_rate
 from rnnconv_codec.evaluation.cache import PointCache
 from rnnconv_codec.evaluation.measure import available, measure_anchor, measure_codec
 from rnnconv_codec.evaluation.plots import curves_of, ms_ssim_decibels, rate_distortion_svg
-from rnnconv_codec.evaluation.points import Measurement, Point, is_convex, slopes
+from rnnconv_codec.evaluation.points import (
+    Measurement,
+    Point,
+    bd_rates,
+    bd_rates_per_image,
+    is_convex,
+    slopes,
+)
 from rnnconv_codec.evaluation.results import ImageInfo, ModelResult, Results
-from rnnconv_codec.metrics import ms_ssim, psnr
+from rnnconv_codec.metrics import ms_ssim, psnr, psnr_of_error
 from rnnconv_codec.weights import load_model_file, save_model_file
 
 RATES = [0.125, 0.25, 0.5, 1.0, 2.0]
@@ -158,6 +165,20 @@ def test_an_anchor_that_pillow_lacks_is_left_out_with_a_notice(
         left = available(ANCHORS)
 
     assert [anchor.key for anchor in left] == ["jpeg-420", "jpeg-444", "webp", "jpeg-2000"]
+
+
+def test_an_avif_library_without_libaom_counts_as_lacking() -> None:
+    avif = next(anchor for anchor in ANCHORS if anchor.key == "avif")
+    other = replace(
+        avif,
+        save_options=lambda setting, channels: {
+            **avif.save_options(setting, channels),
+            "codec": "no-such-encoder",
+        },
+    )
+
+    assert avif.is_available()
+    assert not other.is_available()
 
 
 def test_the_command_knows_the_keys_of_all_anchors() -> None:
@@ -287,7 +308,7 @@ def test_a_cache_that_cannot_be_written_is_an_error(
 def curve(*points: tuple[float, float]) -> list[Point]:
     """Points of these rates and mean squared errors."""
     return [
-        Point(setting, bpp, mse, 10 * math.log10(255**2 / mse), math.nan)
+        Point(setting, bpp, mse, psnr_of_error(mse), math.nan)
         for setting, (bpp, mse) in enumerate(points, 1)
     ]
 
@@ -321,6 +342,18 @@ def test_a_curve_is_convex_if_every_iteration_is_on_the_hull(
     assert is_convex(curve(*points)) is not bool(off_hull)
 
 
+def test_bd_rate_per_image_counts_images_alike_whatever_their_rates() -> None:
+    easy, hard = curve((0.1, 80), (0.2, 40), (0.4, 20)), curve((1, 80), (2, 40), (4, 20))
+    twice = [replace(point, bpp=2 * point.bpp) for point in hard]
+    ours = Measurement.of_images("ours", "", "", {"easy": easy, "hard": hard})
+    theirs = Measurement.of_images("theirs", "", "", {"easy": easy, "hard": twice})
+
+    per_image = bd_rates_per_image(ours, theirs)
+
+    assert per_image == {"psnr": pytest.approx(-25), "ms_ssim": None}
+    assert bd_rates(ours, theirs)["psnr"] == pytest.approx(100 * (1.1 / 2.1 - 1))
+
+
 # --- results ---------------------------------------------------------------------------------
 
 
@@ -349,7 +382,8 @@ def test_results_survive_json() -> None:
     assert repr(Results.from_json(text)) == repr(results)
     assert "NaN" not in text and "Infinity" not in text
     (model,) = json.loads(text)["models"]
-    assert model["bd_rate"]["theirs"] == {"psnr": pytest.approx(-50), "ms_ssim": None}
+    for kind in ("bd_rate", "bd_rate_per_image"):
+        assert model[kind]["theirs"] == {"psnr": pytest.approx(-50), "ms_ssim": None}
     assert [slope["iteration"] for slope in model["slopes"]] == [2, 3]
     assert model["is_convex"] is True
 

@@ -86,8 +86,8 @@ def eval_command(
 
     Sizes are those of whole files without metadata. Prints bpp, PSNR and MS-SSIM, means over the
     images, per iteration and setting; the BD-rate against each anchor (PCHIP over log rate, range
-    of quality that both curves cover, curves of the means); and what each iteration buys. Needs
-    the extra `eval`. Files that are there already are overwritten.
+    of quality that both curves cover; of the mean curves and per image); and what each iteration
+    buys. Needs the extra `eval`. Files that are there already are overwritten.
     """
     if no_cache and cache_folder is not None:
         raise click.UsageError("--cache and --no-cache exclude each other")

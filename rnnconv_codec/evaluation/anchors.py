@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import PIL
@@ -16,6 +16,7 @@ SaveOptions = Mapping[str, Any]
 """Keyword arguments of `Image.save`, of JSON types."""
 
 _BITS_PER_SAMPLE = 8
+_TRIAL_SIDE = 64
 _LIBRARY_NAMES = {
     "pillow": "Pillow",
     "jpg": "libjpeg interface",
@@ -52,8 +53,17 @@ class Anchor:
     save_options: Callable[[float, int], SaveOptions]
 
     def is_available(self) -> bool:
-        """Whether this Pillow can write the format."""
-        return all(bool(features.check(library)) for library in self.libraries)
+        """Whether this Pillow can write the format, tried with a small picture.
+
+        The trial matters for AVIF, whose library may come with other encoders than libaom.
+        """
+        if not all(bool(features.check(library)) for library in self.libraries):
+            return False
+        try:
+            self.encode(Image.new("RGB", (_TRIAL_SIDE, _TRIAL_SIDE)), self.ladder[-1])
+        except AnchorError:
+            return False
+        return True
 
     def versions(self) -> dict[str, str]:
         """Of Pillow and the encoder: with the options they determine the bytes of a file."""
@@ -154,16 +164,7 @@ JPEG_420 = Anchor(
 
 ANCHORS: tuple[Anchor, ...] = (
     JPEG_420,
-    Anchor(
-        key="jpeg-444",
-        name="JPEG 4:4:4",
-        description="progressive, optimised Huffman tables",
-        format="JPEG",
-        libraries=("jpg",),
-        setting_name="quality",
-        ladder=_JPEG_QUALITIES,
-        save_options=_jpeg("4:4:4"),
-    ),
+    replace(JPEG_420, key="jpeg-444", name="JPEG 4:4:4", save_options=_jpeg("4:4:4")),
     Anchor(
         key="webp",
         name="WebP",

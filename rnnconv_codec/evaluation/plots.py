@@ -13,12 +13,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from rnnconv_codec.evaluation.bd_rate import Curve
-from rnnconv_codec.evaluation.points import Metric
+from rnnconv_codec.evaluation.points import Metric, curve_of
 from rnnconv_codec.evaluation.results import Results
 
 Kind = Literal["model", "anchor", "published"]
 
-METRIC_TITLES: dict[Metric, str] = {"psnr": "PSNR", "ms_ssim": "MS-SSIM"}
 _AXIS_LABELS: dict[Metric, str] = {
     "psnr": "PSNR / dB",
     "ms_ssim": "MS-SSIM, −10 log₁₀(1 − MS-SSIM) / dB",
@@ -33,7 +32,8 @@ _MARGIN = 0.04
 # Hues that can be told apart with any kind of colour vision, and on white and black paper.
 _MODEL_COLOURS = ("#d3302f", "#7a5ae0", "#c2185b")
 _OTHER_COLOURS = ("#0b84c4", "#5ab4e5", "#0f9d72", "#c9851a", "#a8589b", "#8a8f98")
-_MARKERS = "osD^vP*X"
+_MODEL_MARKERS = "osD"
+_OTHER_MARKERS = "sD^vP*X<>"
 
 # Colours that stand for those of the page around, which the SVG's own style sets: light or dark.
 _INK = "#010203"
@@ -79,8 +79,14 @@ class PlottedCurve:
 
 def curves_of(results: Results, metric: Metric) -> list[PlottedCurve]:
     """The mean curves of all models and anchors."""
-    models = [PlottedCurve(m.name, "model", m.measurement.curve(metric)) for m in results.models]
-    return models + [PlottedCurve(a.name, "anchor", a.curve(metric)) for a in results.anchors]
+    models = [
+        PlottedCurve(model.name, "model", curve_of(model.measurement.means, metric))
+        for model in results.models
+    ]
+    return models + [
+        PlottedCurve(anchor.name, "anchor", curve_of(anchor.means, metric))
+        for anchor in results.anchors
+    ]
 
 
 def ms_ssim_decibels(value: float) -> float:
@@ -107,15 +113,18 @@ def rate_distortion_svg(title: str, metric: Metric, curves: Iterable[PlottedCurv
         figure = Figure(figsize=_SIZE_INCHES, layout="constrained")
         axes = figure.add_subplot()
         axes.set_xscale("log", base=2)
-        for place, (curve, points) in enumerate(plotted):
-            _draw(axes, curve, points, place, [c.kind for c, _ in plotted])
+        numbers: dict[bool, int] = {True: 0, False: 0}
+        for curve, points in plotted:
+            is_model = curve.kind == "model"
+            _draw(axes, curve, points, numbers[is_model])
+            numbers[is_model] += 1
         low, high = min(model_rates), max(model_rates)
         room = (high / low) ** _MARGIN if high > low else 2
         axes.set_xlim(low / room, high * room)
         visible = [q for _, points in plotted for r, q in points if low / room <= r <= high * room]
         margin = _MARGIN * (max(visible) - min(visible)) or 1
         axes.set_ylim(min(visible) - margin, max(visible) + margin)
-        axes.xaxis.set_major_formatter(lambda rate, _: f"{rate:.3g}")
+        axes.xaxis.set_major_formatter(lambda rate, _: f"{rate:.2g}")
         axes.set_xlabel("bits per pixel, whole files")
         axes.set_ylabel(_AXIS_LABELS[metric])
         axes.set_title(title)
@@ -134,16 +143,12 @@ def _finite_points(curve: Curve, metric: Metric) -> list[tuple[float, float]]:
 
 
 def _draw(
-    axes: Axes,
-    curve: PlottedCurve,
-    points: Sequence[tuple[float, float]],
-    place: int,
-    kinds: Sequence[Kind],
+    axes: Axes, curve: PlottedCurve, points: Sequence[tuple[float, float]], number: int
 ) -> None:
+    """Draw a curve, the `number`-th of the models or of the others."""
     is_model = curve.kind == "model"
     palette = _MODEL_COLOURS if is_model else _OTHER_COLOURS
-    of_kind = [index for index, kind in enumerate(kinds) if (kind == "model") == is_model]
-    number = of_kind.index(place)
+    markers = _MODEL_MARKERS if is_model else _OTHER_MARKERS
     axes.plot(
         [rate for rate, _ in points],
         [quality for _, quality in points],
@@ -151,7 +156,7 @@ def _draw(
         color=palette[number % len(palette)],
         linestyle="--" if curve.kind == "published" else "-",
         linewidth=2.2 if is_model else 1.2,
-        marker=_MARKERS[place % len(_MARKERS)],
+        marker=markers[number % len(markers)],
         markersize=5.5 if is_model else 3.5,
         zorder=3 if is_model else 2,
     )

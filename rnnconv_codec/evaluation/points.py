@@ -13,10 +13,11 @@ from PIL import Image
 
 from rnnconv_codec.errors import ArgumentError
 from rnnconv_codec.evaluation.bd_rate import Curve, bd_rate
-from rnnconv_codec.metrics import PEAK, mean_squared_error, ms_ssim
+from rnnconv_codec.metrics import mean_squared_error, ms_ssim, psnr_of_error
 
 Metric = Literal["psnr", "ms_ssim"]
 METRICS: tuple[Metric, ...] = ("psnr", "ms_ssim")
+METRIC_TITLES: dict[Metric, str] = {"psnr": "PSNR", "ms_ssim": "MS-SSIM"}
 
 
 @dataclass(frozen=True)
@@ -46,8 +47,7 @@ def measure(setting: float, file_bytes: int, picture: Image.Image, reference: Im
     """
     bpp = 8 * file_bytes / (reference.width * reference.height)
     error = mean_squared_error(picture, reference)
-    psnr = math.inf if error == 0 else 10 * math.log10(PEAK**2 / error)
-    return Point(setting, bpp, error, psnr, ms_ssim(picture, reference))
+    return Point(setting, bpp, error, psnr_of_error(error), ms_ssim(picture, reference))
 
 
 def mean_point(points: Sequence[Point]) -> Point:
@@ -85,23 +85,43 @@ class Measurement:
         means = [mean_point(points) for points in zip(*images.values(), strict=True)]
         return cls(name, setting_name, description, means, images)
 
-    def curve(self, metric: Metric) -> Curve:
-        """The mean curve."""
-        return Curve([p.bpp for p in self.means], [getattr(p, metric) for p in self.means])
+
+def curve_of(points: Sequence[Point], metric: Metric) -> Curve:
+    """The curve through points."""
+    return Curve([p.bpp for p in points], [getattr(p, metric) for p in points])
 
 
-def bd_rates(ours: Measurement, anchor: Measurement) -> dict[Metric, float | None]:
-    """BD-rate of the mean curves in per cent, for PSNR and for MS-SSIM.
+Deltas = dict[Metric, float | None]
+"""BD-rates in per cent; None where curves do not overlap, or are none: small images have no
+MS-SSIM."""
 
-    None where the curves do not overlap, or are none: small images have no MS-SSIM.
+
+def bd_rates(ours: Measurement, anchor: Measurement) -> Deltas:
+    """BD-rate of the mean curves."""
+    return {metric: _bd_rate(ours.means, anchor.means, metric) for metric in METRICS}
+
+
+def bd_rates_per_image(ours: Measurement, anchor: Measurement) -> Deltas:
+    """Mean over the images of the BD-rate of each image's curves.
+
+    It does not depend on how an anchor's ladder spreads bits over the images: JPEG 2000 gives
+    each image the same rate, which makes its mean curve look better.
     """
-    deltas: dict[Metric, float | None] = {}
+    deltas: Deltas = {}
     for metric in METRICS:
-        try:
-            deltas[metric] = bd_rate(ours.curve(metric), anchor.curve(metric))
-        except ArgumentError:
-            deltas[metric] = None
+        found = [
+            _bd_rate(points, anchor.images[name], metric) for name, points in ours.images.items()
+        ]
+        known = [delta for delta in found if delta is not None]
+        deltas[metric] = statistics.fmean(known) if len(known) == len(found) else None
     return deltas
+
+
+def _bd_rate(ours: Sequence[Point], anchor: Sequence[Point], metric: Metric) -> float | None:
+    try:
+        return bd_rate(curve_of(ours, metric), curve_of(anchor, metric))
+    except ArgumentError:
+        return None
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,8 @@ from rnnconv_codec import __version__
 from rnnconv_codec.errors import OutputFileError
 from rnnconv_codec.evaluation.anchors import JPEG_420, decode
 from rnnconv_codec.evaluation.measure import CodedImage
-from rnnconv_codec.evaluation.plots import METRIC_TITLES, curves_of, rate_distortion_svg
-from rnnconv_codec.evaluation.points import METRICS, Point, measure
+from rnnconv_codec.evaluation.plots import curves_of, rate_distortion_svg
+from rnnconv_codec.evaluation.points import METRIC_TITLES, METRICS, Point, measure
 from rnnconv_codec.evaluation.results import Results
 from rnnconv_codec.evaluation.tables import bd_rate_table, points_table, slopes_table
 from rnnconv_codec.files import atomic_write, check_output

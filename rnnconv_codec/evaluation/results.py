@@ -11,11 +11,12 @@ from typing import Any
 
 from rnnconv_codec.errors import ResultsFormatError
 from rnnconv_codec.evaluation.points import (
+    Deltas,
     Measurement,
-    Metric,
     Point,
     Slope,
     bd_rates,
+    bd_rates_per_image,
     is_convex,
     point_from_dict,
     point_to_dict,
@@ -85,9 +86,15 @@ class Results:
         """Models, then anchors."""
         return [*(model.measurement for model in self.models), *self.anchors]
 
-    def bd_rates(self, model: ModelResult) -> dict[str, dict[Metric, float | None]]:
-        """Of a model against each anchor, by the anchor's name: see `points.bd_rates`."""
+    def bd_rates(self, model: ModelResult) -> dict[str, Deltas]:
+        """Of the mean curves, by the anchor's name: see `points.bd_rates`."""
         return {anchor.name: bd_rates(model.measurement, anchor) for anchor in self.anchors}
+
+    def bd_rates_per_image(self, model: ModelResult) -> dict[str, Deltas]:
+        """Means over the images, by the anchor's name: see `points.bd_rates_per_image`."""
+        return {
+            anchor.name: bd_rates_per_image(model.measurement, anchor) for anchor in self.anchors
+        }
 
     def to_json(self) -> str:
         """All points, and what follows from them; infinity and not-a-number are null."""
@@ -99,6 +106,7 @@ class Results:
                     "model_id": model.model_id,
                     **_measurement_to_dict(model.measurement),
                     "bd_rate": self.bd_rates(model),
+                    "bd_rate_per_image": self.bd_rates_per_image(model),
                     "slopes": [asdict(slope) for slope in model.slopes()],
                     "is_convex": model.is_convex(),
                 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rnnconv_codec.evaluation.points import Measurement
+from rnnconv_codec.evaluation.points import METRIC_TITLES, METRICS, Measurement
 from rnnconv_codec.evaluation.results import ModelResult, Results
 
 
@@ -38,13 +38,23 @@ def points_table(measurement: Measurement) -> TextTable:
 
 
 def bd_rate_table(results: Results) -> TextTable:
-    """BD-rates of every model against every anchor."""
+    """BD-rates of every model against every anchor, of the mean curves and per image."""
+    titles = [METRIC_TITLES[metric] for metric in METRICS]
     return TextTable(
         "BD-rate (negative: fewer bits than the anchor)",
-        ("model", "against", "PSNR", "MS-SSIM"),
+        ("model", "against", *titles, *(f"{title}, per image" for title in titles)),
         [
-            (model.name, anchor, _percent(deltas["psnr"]), _percent(deltas["ms_ssim"]))
+            (
+                model.name,
+                anchor,
+                *(
+                    _percent(delta[metric])
+                    for delta in (deltas, per_image[anchor])
+                    for metric in METRICS
+                ),
+            )
             for model in results.models
+            for per_image in (results.bd_rates_per_image(model),)
             for anchor, deltas in results.bd_rates(model).items()
         ],
         names=2,

@@ -37,6 +37,7 @@ _PARTS = {
     "fine_decoder": "decoder GRUs",
     "coarse_synthesis": "synthesis",
     "synthesis": "synthesis",
+    "loop_filter": "in-loop filter",
     "output": "synthesis",
 }
 

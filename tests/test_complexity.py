@@ -71,11 +71,11 @@ def test_the_synthesis_runs_once_per_decoded_picture(tiny_codec: Codec) -> None:
 def test_the_context_model_is_all_that_is_not_in_the_network(
     tiny_codec: Codec, tiny_model: ModelFile
 ) -> None:
-    codes = list(tiny_codec.encode_iterations(Image.new("RGB", (32, 32))))
+    steps = list(tiny_codec.encode_iterations(Image.new("RGB", (32, 32))))
     coder = SegmentCoder(tiny_codec._context, [(2, 2), (4, 4)])
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
-        for step in codes:
-            coder.encode(step.codes)
+        for step in steps:
+            coder.encode(step.codes, [None] * len(step.codes))
     alone = counter.get_total_flops() / (2 * 32**2 * tiny_codec.iterations)
 
     cost = count_multiply_adds(tiny_codec)
@@ -95,15 +95,17 @@ def test_a_layer_that_is_added_is_counted_under_its_own_name(tiny_codec: Codec) 
     codec = with_random_weights(tiny_codec.config)
     before = count_multiply_adds(codec).encode
     synthesise = codec.network.synthesise
-    codec.network.loop_filter = torch.nn.Conv2d(3, 3, 3, padding=1)
+    codec.network.extra_layer = torch.nn.Conv2d(3, 3, 3, padding=1)
     codec.network.synthesise = (  # type: ignore[method-assign]
-        lambda state: codec.network.get_submodule("loop_filter")(synthesise(state))
+        lambda state, iteration: codec.network.get_submodule("extra_layer")(
+            synthesise(state, iteration)
+        )
     )
 
     after = count_multiply_adds(codec).encode
 
-    assert after.parts["loop filter"] == 3 * 3 * 3 * 3
-    assert {**after.parts, "loop filter": 0} == {**before.parts, "loop filter": 0}
+    assert after.parts["extra layer"] == 3 * 3 * 3 * 3
+    assert {**after.parts, "extra layer": 0} == {**before.parts, "extra layer": 0}
 
 
 def test_the_parts_of_the_other_preset_are_known_too() -> None:

@@ -24,7 +24,7 @@ from rnnconv_codec.errors import (
     AnchorError,
     AnchorUnavailableWarning,
     ArgumentError,
-    OutputFileError,
+    CacheUnavailableWarning,
     ResultsFormatError,
 )
 from rnnconv_codec.evaluation.anchors import ANCHORS, JPEG_420, Anchor, decode
@@ -291,15 +291,17 @@ def test_a_damaged_entry_is_measured_again_and_mended(
     assert entry.read_bytes() == content
 
 
-def test_a_cache_that_cannot_be_written_is_an_error(
+def test_a_cache_that_cannot_be_written_costs_a_notice_and_nothing_else(
     small_anchor: Anchor, tmp_path: Path, photograph: Callable[[str], Image.Image]
 ) -> None:
     (tmp_path / "file").write_bytes(b"")
+    picture = photograph("rocket").crop((0, 0, 9, 9))
 
-    with pytest.raises(OutputFileError, match="file"):
-        measure_anchor(
-            small_anchor, photograph("rocket").crop((0, 0, 9, 9)), PointCache(tmp_path / "file")
-        )
+    with pytest.warns(CacheUnavailableWarning) as notices:
+        points = measure_anchor(small_anchor, picture, PointCache(tmp_path / "file"))
+
+    assert len(notices) == 1
+    assert repr(points) == repr(measure_anchor(small_anchor, picture, PointCache(None)))
 
 
 # --- what follows from the curves ------------------------------------------------------------
@@ -386,6 +388,17 @@ def test_results_survive_json() -> None:
         assert model[kind]["theirs"] == {"psnr": pytest.approx(-50), "ms_ssim": None}
     assert [slope["iteration"] for slope in model["slopes"]] == [2, 3]
     assert model["is_convex"] is True
+
+
+def test_a_picture_without_loss_has_json_too() -> None:
+    flat = [Point(1, 0.1, 0.0, math.inf, math.nan), Point(2, 0.2, 0.0, math.inf, math.nan)]
+    measured = Measurement.of_images("flat", "iterations", "", {"a.png": flat})
+    results = Results([ImageInfo("a.png", 8, 8)], [ModelResult("00", measured)], [])
+
+    text = results.to_json()
+
+    assert "NaN" not in text and "Infinity" not in text
+    assert repr(Results.from_json(text)) == repr(results)
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"version": 1}', "[" * 100_000])

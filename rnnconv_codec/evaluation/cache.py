@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -18,9 +19,9 @@ from typing import Any
 
 from PIL import Image
 
-from rnnconv_codec.errors import InputFileError, OutputFileError
+from rnnconv_codec.errors import CacheUnavailableWarning, InputFileError, OutputFileError
 from rnnconv_codec.evaluation.anchors import Anchor
-from rnnconv_codec.evaluation.points import Point, point_from_dict, point_to_dict
+from rnnconv_codec.evaluation.points import Point, point_from_dict, to_dict
 from rnnconv_codec.files import atomic_write, read_file
 
 CACHE_VERSION = 1
@@ -64,8 +65,8 @@ class PointCache:
     ) -> Point:
         """The stored point, or `measure()`, which is stored.
 
-        Raises:
-            OutputFileError: it cannot be stored.
+        Warns:
+            CacheUnavailableWarning: it cannot be stored; once, then nothing is tried any more.
         """
         if self._folder is None:
             return measure()
@@ -82,7 +83,15 @@ class PointCache:
         found = _read(path, key)
         if found is None:
             found = measure()
-            _write(path, key, found)
+            try:
+                _write(path, key, found)
+            except (OSError, OutputFileError) as error:
+                warnings.warn(
+                    f"measurements are not kept for the next time: {error}",
+                    CacheUnavailableWarning,
+                    stacklevel=2,
+                )
+                self._folder = None
         return found
 
 
@@ -96,7 +105,7 @@ def _digest(content: dict[str, Any]) -> str:
 
 
 def _entry(key: str, point: Point) -> dict[str, Any]:
-    content = {"key": key, "point": point_to_dict(point)}
+    content = {"key": key, "point": to_dict(point)}
     return {**content, "sha256": _digest(content)}
 
 
@@ -111,8 +120,5 @@ def _read(path: Path, key: str) -> Point | None:
 
 
 def _write(path: Path, key: str, point: Point) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputFileError(f"cannot make the folder {path.parent}: {error.strerror}") from error
+    path.parent.mkdir(parents=True, exist_ok=True)
     atomic_write(path, json.dumps(_entry(key, point)).encode(), force=True)

@@ -95,7 +95,6 @@ def measure_anchor(anchor: Anchor, image: Image.Image, cache: PointCache) -> lis
 
     Raises:
         AnchorError: the encoder refuses the image.
-        OutputFileError: the cache cannot be written.
     """
     key = ImageKey.of(image)
 
@@ -150,7 +149,6 @@ def evaluate(
         ArgumentError: there are no images.
         ImageFormatError: one cannot be read.
         AnchorError: an encoder refuses one.
-        OutputFileError: the cache cannot be written.
     """
     files = find_images(paths)
     image_names = _distinct([path.name for path in files], [str(path) for path in files])

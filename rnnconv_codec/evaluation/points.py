@@ -178,18 +178,13 @@ def _lower_hull(points: Sequence[Point]) -> list[Point]:
     return hull
 
 
-def number_to_json(value: float) -> float | None:
-    """JSON has no infinity and no not-a-number: null."""
-    return value if math.isfinite(value) else None
-
-
-def point_to_dict(point: Point) -> dict[str, float | None]:
-    """A point as JSON types."""
-    return {name: number_to_json(value) for name, value in asdict(point).items()}
+def to_dict(row: Point | Slope) -> dict[str, float | None]:
+    """A point or a slope as JSON types; JSON has no infinity and no not-a-number: null."""
+    return {k: value if math.isfinite(value) else None for k, value in asdict(row).items()}
 
 
 def point_from_dict(fields: Mapping[str, Any]) -> Point:
-    """The inverse of `point_to_dict`.
+    """The inverse of `to_dict`.
 
     Raises:
         TypeError, KeyError, ValueError: these are not the fields of a point.

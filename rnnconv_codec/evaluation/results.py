@@ -19,8 +19,8 @@ from rnnconv_codec.evaluation.points import (
     bd_rates_per_image,
     is_convex,
     point_from_dict,
-    point_to_dict,
     slopes,
+    to_dict,
 )
 
 RESULTS_VERSION = 2
@@ -107,7 +107,7 @@ class Results:
                     **_measurement_to_dict(model.measurement),
                     "bd_rate": self.bd_rates(model),
                     "bd_rate_per_image": self.bd_rates_per_image(model),
-                    "slopes": [asdict(slope) for slope in model.slopes()],
+                    "slopes": [to_dict(slope) for slope in model.slopes()],
                     "is_convex": model.is_convex(),
                 }
                 for model in self.models
@@ -150,7 +150,7 @@ class Results:
                         measurement.name,
                         image,
                         measurement.setting_name,
-                        *point_to_dict(point).values(),
+                        *to_dict(point).values(),
                     ]
                 )
         return buffer.getvalue()
@@ -169,9 +169,9 @@ def _measurement_to_dict(measurement: Measurement) -> dict[str, Any]:
         "name": measurement.name,
         "setting_name": measurement.setting_name,
         "description": measurement.description,
-        "means": [point_to_dict(point) for point in measurement.means],
+        "means": [to_dict(point) for point in measurement.means],
         "images": {
-            name: [point_to_dict(point) for point in points]
+            name: [to_dict(point) for point in points]
             for name, points in measurement.images.items()
         },
     }

@@ -37,7 +37,8 @@ GRAFTED_RATE_FACTORS: dict[str, float] = {
 
 The encoder's gradient is a straight-through estimate, and its small bias adds up: slow steps. A
 bias of a cell moves a state by as much as hundreds of its weights do, and every later iteration
-inherits the change; dequantisers are of the size of one and bear larger steps.
+inherits the change; dequantisers and thresholds (the binarizers' biases) are of the size of one and
+bear larger steps.
 """
 
 

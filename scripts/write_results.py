@@ -40,9 +40,6 @@ Made by `python scripts/write_results.py`; do not edit. `rnncodec` finds these f
 `rnncodec train joint --run weights/state ...` goes on from it; it is not part of the wheel.
 """
 
-DISTORTIONS = {"compact-mse": "mean squared error (RGB)"}
-"""What the networks were trained for, by name of the weights: the files do not say it."""
-
 
 @dataclass(frozen=True)
 class Published:
@@ -216,7 +213,10 @@ def card(model: ModelResult, sets: dict[str, Results]) -> str:
         figures_row(name, results, same_model(model, results, loaded.model_id.hex()))
         for name, results in sets.items()
     )
-    distortion = DISTORTIONS.get(loaded.name)
+    weight = loaded.training.get("ms_ssim_weight", 0)
+    distortion = "mean squared error (RGB)"
+    if weight:
+        distortion += f" and 1 - MS-SSIM, mixed with `--ms-ssim-weight {weight:g}`"
     return f"""
 ## {loaded.name}{default}
 
@@ -226,10 +226,10 @@ def card(model: ModelResult, sets: dict[str, Results]) -> str:
 | parameters | {parameters / 1e6:.2f} million |
 | file | {path.stat().st_size / 1e6:.1f} MB, model id `{loaded.model_id.hex()}` |
 | SHA-256 | `{hashlib.sha256(path.read_bytes()).hexdigest()}` |
-{f"| distortion | {distortion} |" if distortion else ""}
+| distortion | {distortion} |
 | training data | 837 photographs: BSDS500, CID22 (training part), Unsplash and CC photographs |
 | chosen by | 40 validation photographs of CID22 (`dev`); Kodak only for reporting |
-| training | {hours:.1f} hours on two CPU cores, see [docs/TRAINING.md](../docs/TRAINING.md) |
+| training | {hours:.1f} hours on one or two cores, see [docs/TRAINING.md](../docs/TRAINING.md) |
 
 | stage | steps | minutes |
 | --- | ---: | ---: |

@@ -129,6 +129,8 @@ def test_the_exported_weights_cost_what_training_said(run: Path, tmp_path: Path)
     path = tmp_path / "w.safetensors"
     export_weights(run / "joint.safetensors", path)
     codec = Codec.load(path)
+    assert codec.training["ms_ssim_weight"] == 0
+    assert codec.training["stages"][-1]["step"] == last(run, "joint")["step"]
     whole = Image.fromarray(skimage.data.coffee())
     left, top = (whole.width - 128) // 2, (whole.height - 128) // 2
     crops = [whole.crop((left, top, left + 128, top + 128))]

@@ -127,6 +127,8 @@ def _describe_model(name_or_path: str, *, as_json: bool) -> None:
     click.echo(f"parameters  {parameters}")
     click.echo()
     click.echo(_training_history(model.training))
+    if weight := model.training.get("ms_ssim_weight"):
+        click.echo(f"share of MS-SSIM in the distortion: {weight:g}")
     click.echo()
     ways = (cost.encode, cost.decode)
     rows = [

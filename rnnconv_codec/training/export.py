@@ -25,7 +25,10 @@ def export_weights(state_path: Path, output: Path) -> bytes:
     config = config_from_dict(state.settings["network"])
     codec = TrainableCodec(config)
     load_parameters(codec, state, averaged=True)
-    training = {"stages": state.progress.stages()}
+    training = {
+        "stages": state.progress.stages(),
+        "ms_ssim_weight": state.settings.get("ms_ssim_weight", 0.0),
+    }
     return save_model_file(output, config, weights_tensors(codec), training)
 
 

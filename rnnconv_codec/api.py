@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,17 +24,23 @@ def encode(
     *,
     iterations: int | None = None,
     weights: str | os.PathLike[str] | None = None,
+    alpha: str = "lossless",
+    strip: Collection[str] = (),
 ) -> bytes:
     """Compress a picture of any Pillow mode; return the content of an `.rnc` file.
 
     `iterations` is between 1 and the model's maximum, which None stands for; more iterations
     mean more bytes and a better picture. `weights` is the name of installed weights or the path
     of a weights file; None stands for the default ones. The picture is stored as 8-bit RGB or
-    grey, upright; `ConversionWarning` tells what that leaves behind.
+    grey, upright; `ConversionWarning` tells what that leaves behind. `alpha` is "lossless",
+    "drop" or a CSS colour such as "#ffffff" to blend transparent pixels with. `strip` has the
+    names of metadata to leave out, of "icc", "exif" and "xmp".
 
-    Raises `IterationsError`, `ImageSizeError`, `ImageFormatError` or a `WeightsError`.
+    Raises `IterationsError`, `ImageSizeError`, `ImageFormatError`, `ArgumentError` or a
+    `WeightsError`.
     """
-    return load_codec(weights).encode(image, iterations=iterations)
+    codec = load_codec(weights)
+    return codec.encode(image, iterations=iterations, alpha=alpha, strip=strip)
 
 
 def decode(
@@ -42,7 +49,7 @@ def decode(
     iterations: int | None = None,
     weights: str | os.PathLike[str] | None = None,
 ) -> Image.Image:
-    """Decompress the content of an `.rnc` file into a picture of mode "RGB" or "L".
+    """Decompress the content of an `.rnc` file into a picture of mode "RGB", "L", "RGBA" or "LA".
 
     `iterations` is between 1 and what the file has, which None stands for. `weights` None takes
     the installed weights that the file was written with. A file that was cut gives the picture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,10 +33,11 @@ from rnnconv_codec.errors import (
     WeightsFormatError,
 )
 from rnnconv_codec.images import (
+    ALPHA_LOSSLESS,
     DEFAULT_MAX_PIXELS,
+    attach_alpha,
     attach_metadata,
-    extract_metadata,
-    to_codec_mode,
+    prepare_picture,
 )
 from rnnconv_codec.networks.config import NetworkConfig
 from rnnconv_codec.networks.recurrent import (
@@ -130,6 +131,8 @@ class Codec:
         *,
         iterations: int | None = None,
         progress: Progress | None = None,
+        alpha: str = ALPHA_LOSSLESS,
+        strip: Collection[str] = (),
     ) -> bytes:
         """Compress a picture.
 
@@ -137,6 +140,8 @@ class Codec:
             image: of any Pillow mode; stored as 8-bit RGB or grey, upright.
             iterations: 1 to the model's maximum, which None stands for.
             progress: called after each iteration.
+            alpha: "lossless", "drop" or a CSS colour to blend transparent pixels with.
+            strip: metadata to leave out, of "icc", "exif" and "xmp".
 
         Returns:
             The content of an `.rnc` file.
@@ -145,16 +150,16 @@ class Codec:
             IterationsError: not a number of iterations of this model.
             ImageSizeError: the image has no pixels or too many.
             ImageFormatError: its pixels cannot be converted.
+            ArgumentError: `alpha` or `strip` is none of these.
         """
         total = self._checked_iterations(iterations)
-        pixels = to_codec_mode(image)
-        metadata = extract_metadata(pixels)
+        picture = prepare_picture(image, alpha=alpha, strip=strip)
         segments: list[bytes] = []
-        for done in self.encode_iterations(pixels, total):
+        for done in self.encode_iterations(picture.pixels, total):
             segments.append(done.segment)
             if progress is not None:
                 progress(len(segments), total)
-        return self.pack(pixels, segments, metadata)
+        return self.pack(picture.pixels, segments, picture.metadata)
 
     def pack(
         self, image: Image.Image, segments: list[bytes], metadata: Metadata | None = None
@@ -202,7 +207,8 @@ class Codec:
             max_pixels: refuse larger pictures before anything is allocated.
 
         Returns:
-            A picture of mode RGB or L, with ICC, EXIF and XMP in its `info`.
+            A picture of mode RGB or L, or of mode RGBA or LA if the file has an alpha plane,
+            with ICC, EXIF and XMP in its `info`.
 
         Raises:
             ContainerError: the file is damaged.
@@ -232,6 +238,7 @@ class Codec:
                 stacklevel=2,
             )
         picture = self._reconstruct(container, total, progress)
+        attach_alpha(picture, container.metadata.alpha)
         attach_metadata(picture, container.metadata)
         return picture
 

@@ -86,6 +86,10 @@ class CodeSegmentError(ContainerError):
     """A segment passed its checksum but does not decode to valid codes."""
 
 
+class AlphaChunkError(ContainerError):
+    """The alpha chunk is not the alpha plane of a picture of the file's size."""
+
+
 # --- weights ---------------------------------------------------------------------------------
 
 

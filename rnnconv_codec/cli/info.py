@@ -37,7 +37,8 @@ def info(source: Path, as_json: bool) -> None:
         iterations += f" of {found.declared_iterations}, the file is cut"
     click.echo(f"file        {source}")
     click.echo(f"version     {found.version}")
-    click.echo(f"picture     {found.width}x{found.height} {found.mode.name}")
+    transparency = " with transparency" if "alpha" in found.metadata_bytes else ""
+    click.echo(f"picture     {found.width}x{found.height} {found.mode.name}{transparency}")
     click.echo(f"size        {file_size(found.file_bytes, found.bpp)}")
     click.echo(f"model       {name_of_model(bytes.fromhex(found.model_id))}")
     click.echo(f"metadata    {metadata or 'none'}")

@@ -15,6 +15,19 @@ from rnnconv_codec.errors import InputFileError
 RNC_SUFFIX = ".rnc"
 MAX_THREADS = 256
 
+OUTPUT_FORMATS = {
+    "png": ".png",
+    "jpeg": ".jpg",
+    "webp": ".webp",
+    "tiff": ".tif",
+    "bmp": ".bmp",
+    "ppm": ".ppm",
+    "tga": ".tga",
+}
+"""The values of `--format`, and the ending that each gives to a derived name."""
+
+STRIP_ALL = "all"
+
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
 
@@ -64,6 +77,40 @@ force_option = click.option("--force", is_flag=True, help="Overwrite OUT if it e
 quiet_option = click.option(
     "-q", "--quiet", is_flag=True, help="No result line and no progress; notices and errors only."
 )
+
+
+strip_option = click.option(
+    "--strip",
+    type=click.Choice((STRIP_ALL, "exif", "icc", "xmp")),
+    multiple=True,
+    help="Metadata to leave out; may be given more than once.  [default: none]",
+)
+alpha_option = click.option(
+    "--alpha",
+    metavar="lossless|drop|#rrggbb",
+    default="lossless",
+    show_default=True,
+    help="Keep the transparency bit for bit, drop it, or blend with a CSS colour (quote the #).",
+)
+format_option = click.option(
+    "--format",
+    "format_name",
+    type=click.Choice(tuple(OUTPUT_FORMATS)),
+    help="Image format of OUT.  [default: what the ending of OUT says]",
+)
+background_option = click.option(
+    "--background",
+    metavar="#rrggbb",
+    help="Put a transparent picture on this CSS colour.  [default: keep it; where the format has "
+    "no transparency, white with a notice]",
+)
+
+
+def stripped_names(strip: tuple[str, ...]) -> tuple[str, ...]:
+    """The names of metadata that `--strip` leaves out."""
+    from rnnconv_codec.images import STRIPPABLE
+
+    return STRIPPABLE if STRIP_ALL in strip else strip
 
 
 def derived_output(source: Path, ending: str) -> Path:

@@ -24,6 +24,17 @@ class IterationsError(ArgumentError):
     """The number of iterations asked for is not available."""
 
 
+OUT_OF_MEMORY = "not enough memory"
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an exception says that there is not enough memory."""
+    # torch's allocator raises no MemoryError; these are its words on Linux and on Windows.
+    words = ("can't allocate memory", "not enough memory")
+    is_allocator = isinstance(error, RuntimeError) and any(w in str(error) for w in words)
+    return is_allocator or isinstance(error, MemoryError)
+
+
 # --- files -----------------------------------------------------------------------------------
 
 

@@ -55,7 +55,12 @@ WHITE = "#ffffff"
 STRIPPABLE = ("icc", "exif", "xmp")
 """The metadata that can be left out, by their names in `Metadata`."""
 
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".ppm"})
+IMAGE_SUFFIXES = frozenset(
+    {
+        *(".png", ".apng", ".jpg", ".jpeg", ".jfif", ".webp", ".tif", ".tiff", ".bmp", ".gif"),
+        *(".tga", ".jp2", ".avif", ".ppm", ".pgm", ".pbm", ".pnm"),
+    }
+)
 """Endings by which images are found in a folder."""
 
 _FORMATS = {
@@ -128,18 +133,21 @@ _SUB_DIRECTORIES = (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo)
 
 
 def open_image(
-    source: str | os.PathLike[str] | bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS
+    source: str | os.PathLike[str] | bytes,
+    *,
+    max_pixels: int = DEFAULT_MAX_PIXELS,
+    name: str = "the data",
 ) -> Image.Image:
     """Read the first frame of an image file, upright, with its metadata.
 
-    `source` is a path or the content of a file. The EXIF orientation is applied to the pixels
-    and reset in the metadata. The mode is whatever the file has; see `to_codec_mode`. Images of
-    more than `max_pixels` are refused before their pixels are decoded.
+    `source` is a path or the content of a file, which messages call `name`. The EXIF orientation
+    is applied to the pixels and reset in the metadata. The mode is whatever the file has; see
+    `to_codec_mode`. Images of more than `max_pixels` are refused before their pixels are decoded.
 
     Raises `InputFileError` (unreadable), `ImageFormatError` (not an image, or a damaged one) or
     `ImageSizeError`; warns with `ConversionWarning` of frames and depth that are left behind.
     """
-    name = "the data" if isinstance(source, bytes) else os.fspath(source)
+    name = name if isinstance(source, bytes) else os.fspath(source)
     data = source if isinstance(source, bytes) else read_file(source)
     try:
         with warnings.catch_warnings():

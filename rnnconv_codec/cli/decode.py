@@ -2,43 +2,44 @@
 
 from __future__ import annotations
 
-import time
-from pathlib import Path
+from typing import Any
 
 import click
 
+from rnnconv_codec.batch import Decoding, Result
+from rnnconv_codec.cli.convert import (
+    FileOptions,
+    convert_many,
+    convert_one,
+    file_options,
+    single_output,
+)
 from rnnconv_codec.cli.options import (
     OUTPUT_FORMATS,
+    RNC_SUFFIX,
     background_option,
-    derived_output,
-    force_option,
     format_option,
-    input_argument,
     iterations_option,
-    output_option,
-    quiet_option,
     reject_same_file,
     strip_option,
     stripped_names,
     threads_option,
-    use_threads,
     weights_option,
 )
-from rnnconv_codec.cli.progress import iteration_progress
-from rnnconv_codec.cli.report import count, print_result
-from rnnconv_codec.container import inspect
-from rnnconv_codec.files import atomic_write, check_output, read_file
+from rnnconv_codec.cli.report import count
+from rnnconv_codec.cli.streams import STREAM
 
 _DEFAULT_FORMAT = "png"
 _EPILOG = """\b
-Example:
+Examples:
   rnncodec decode photo.rnc -o preview.png --iterations 2
+  rnncodec decode - --format jpeg < photo.rnc > photo.jpg
+  rnncodec decode encoded/ --recursive --output-dir decoded/ --format webp
 """
 
 
 @click.command(epilog=_EPILOG)
-@input_argument()
-@output_option("IN with the ending of the format, .png")
+@file_options("IN with the ending of the format, .png; - if IN is -")
 @iterations_option(
     "How many iterations to decode, 1 to what IN has.  [default: all that IN has]",
 )
@@ -47,57 +48,54 @@ Example:
 @strip_option
 @weights_option("the installed weights that IN was written with")
 @threads_option
-@force_option
-@quiet_option
 def decode(
-    source: Path,
-    output: Path | None,
     iterations: int | None,
     format_name: str | None,
     background: str | None,
     strip: tuple[str, ...],
     weights: str | None,
     threads: int | None,
-    force: bool,
-    quiet: bool,
+    **files: Any,
 ) -> None:
-    """Turn the .rnc file IN back into an image.
+    """Turn .rnc files back into images.
 
-    The ending of OUT or --format chooses the format: PNG, WebP, TIFF, BMP, PPM and TGA without
-    loss, JPEG at quality 95. What was grey comes back grey, what was transparent transparent.
-    A file that was cut gives the picture so far, with a notice.
+    IN is a file, or - for standard input. The ending of OUT or --format chooses the format: PNG,
+    WebP, TIFF, BMP, PPM and TGA without loss, JPEG at quality 95. What was grey comes back grey,
+    what was transparent transparent. A file that was cut gives the picture so far, with a notice.
+
+    Of several files, a failure of one does not stop the others; it is reported at the end, and the
+    exit status is 1.
     """
-    started = time.perf_counter()
-    if output is None:
-        output = derived_output(source, OUTPUT_FORMATS[format_name or _DEFAULT_FORMAT])
-    reject_same_file(source, output)
+    options = FileOptions(**files)
 
-    from rnnconv_codec.images import (
-        extract_metadata,
-        format_for,
-        image_bytes,
-        parse_colour,
-        strip_metadata,
-    )
+    from rnnconv_codec.images import format_for, parse_colour
 
-    image_format = format_for(output) if format_name is None else format_name.upper()
+    ending = OUTPUT_FORMATS[format_name or _DEFAULT_FORMAT]
     if background is not None:
         parse_colour(background)
-    check_output(output, force=force)
-    data = read_file(source)
-    info = inspect(data)
+    image_format = (format_name or _DEFAULT_FORMAT).upper()
+    if options.output is not None and options.output != STREAM:
+        reject_same_file(options.sources[0], options.output)
+        if format_name is None:
+            image_format = format_for(options.output)
+    conversion = Decoding(
+        image_format, iterations, weights, background, stripped_names(strip), threads
+    )
+    if options.is_batch:
+        suffixes = frozenset({RNC_SUFFIX})
+        convert_many(conversion, options, ending=ending, suffixes=suffixes, text="decoding")
+        return
+    convert_one(
+        conversion,
+        options.sources[0],
+        single_output(options, ending),
+        force=options.overwrite,
+        quiet=options.quiet,
+        text="decoding",
+        detail=_detail,
+    )
 
-    from rnnconv_codec.api import codec_for
 
-    use_threads(threads)
-    codec = codec_for(data, weights)
-    with iteration_progress("decoding", quiet=quiet) as progress:
-        image = codec.decode(data, iterations=iterations, progress=progress)
-    metadata = strip_metadata(extract_metadata(image), stripped_names(strip))
-    content = image_bytes(image, image_format, metadata, background=background)
-    atomic_write(output, content, force=force)
-    if not quiet:
-        used = info.iterations if iterations is None else iterations
-        bpp = info.cumulative_bpp[used - 1]
-        detail = f"{used} of {count(info.declared_iterations, 'iteration')}, {bpp:.3f} bpp"
-        print_result(output, info, detail=detail, seconds=time.perf_counter() - started)
+def _detail(result: Result) -> str:
+    declared = count(result.info.declared_iterations, "iteration")
+    return f"{result.iterations} of {declared}, {result.bpp:.3f} bpp"

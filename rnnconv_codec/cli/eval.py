@@ -11,7 +11,8 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from rnnconv_codec.cli.options import quiet_option, threads_option, use_threads, weights_option
+from rnnconv_codec.batch import use_threads
+from rnnconv_codec.cli.options import quiet_option, threads_option, weights_option
 
 if TYPE_CHECKING:
     from rnnconv_codec.evaluation.measure import Measurement

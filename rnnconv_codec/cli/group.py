@@ -9,7 +9,13 @@ from typing import Any, NoReturn, TextIO
 import click
 
 from rnnconv_codec import __version__
-from rnnconv_codec.errors import RnncodecError, RnncodecWarning
+from rnnconv_codec.cli.report import one_line
+from rnnconv_codec.errors import (
+    OUT_OF_MEMORY,
+    RnncodecError,
+    RnncodecWarning,
+    is_out_of_memory,
+)
 
 FAILED_STATUS = 1
 INTERRUPTED_STATUS = 130
@@ -79,24 +85,17 @@ class RnncodecGroup(click.Group):
                 return super().invoke(ctx)
             except RnncodecError as error:
                 _fail(ctx, str(error), error.exit_status)
-            except MemoryError:
-                _fail(ctx, "not enough memory")
-            except RuntimeError as error:
-                if not _is_out_of_memory(error):
+            except (MemoryError, RuntimeError) as error:
+                if not is_out_of_memory(error):
                     raise
-                _fail(ctx, "not enough memory")
+                _fail(ctx, OUT_OF_MEMORY)
             except KeyboardInterrupt:
                 ctx.exit(INTERRUPTED_STATUS)
 
 
 def _fail(ctx: click.Context, message: str, status: int = FAILED_STATUS) -> NoReturn:
-    click.echo(f"rnncodec: error: {_one_line(message)}", err=True)
+    click.echo(f"rnncodec: error: {one_line(message)}", err=True)
     ctx.exit(status)
-
-
-def _is_out_of_memory(error: RuntimeError) -> bool:
-    # torch's allocator raises no MemoryError; these are its words on Linux and on Windows.
-    return any(words in str(error) for words in ("can't allocate memory", "not enough memory"))
 
 
 def _show_warning(
@@ -109,11 +108,7 @@ def _show_warning(
 ) -> None:
     # Other warnings are for programmers: libraries' deprecations and the like.
     if issubclass(category, RnncodecWarning):
-        click.echo(f"rnncodec: notice: {_one_line(str(message))}", err=True)
-
-
-def _one_line(message: str) -> str:
-    return " ".join(message.split())
+        click.echo(f"rnncodec: notice: {one_line(str(message))}", err=True)
 
 
 @click.group(

@@ -9,8 +9,8 @@ import click
 
 from rnnconv_codec.cli.options import input_argument
 from rnnconv_codec.cli.report import count, file_size
+from rnnconv_codec.cli.streams import read_input
 from rnnconv_codec.container import FileInfo, inspect
-from rnnconv_codec.files import read_file
 from rnnconv_codec.weights import name_of_model
 
 _EPILOG = """\b
@@ -24,8 +24,11 @@ Example:
 @input_argument("FILE")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
 def info(source: Path, as_json: bool) -> None:
-    """Describe an .rnc FILE: size, model, metadata and the rate after each iteration."""
-    found = inspect(read_file(source))
+    """Describe an .rnc FILE: size, model, metadata and the rate after each iteration.
+
+    - stands for standard input.
+    """
+    found = inspect(read_input(source))
     if as_json:
         click.echo(json.dumps(_as_dict(source, found), indent=2))
         return

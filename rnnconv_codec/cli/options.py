@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
+from rnnconv_codec.cli.streams import STREAM, FileOrStream
 from rnnconv_codec.container import MAX_ITERATIONS
 from rnnconv_codec.errors import InputFileError
+from rnnconv_codec.files import is_same_file
 
 RNC_SUFFIX = ".rnc"
 MAX_THREADS = 256
@@ -33,7 +34,7 @@ Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
 def input_argument(metavar: str = "IN") -> Callable[[Decorated], Decorated]:
     """The file to read. Whether it is there is checked when it is read: status 1, not 2."""
-    return click.argument("source", metavar=metavar, type=click.Path(path_type=Path))
+    return click.argument("source", metavar=metavar, type=FileOrStream())
 
 
 def output_option(default: str) -> Callable[[Decorated], Decorated]:
@@ -42,8 +43,8 @@ def output_option(default: str) -> Callable[[Decorated], Decorated]:
         "-o",
         "--output",
         metavar="OUT",
-        type=click.Path(path_type=Path),
-        help=f"File to write.  [default: {default}]",
+        type=FileOrStream(),
+        help=f"File to write, - for standard output.  [default: {default}]",
     )
 
 
@@ -73,7 +74,9 @@ threads_option = click.option(
     type=click.IntRange(1, MAX_THREADS),
     help="CPU threads to compute with.  [default: torch's choice]",
 )
-force_option = click.option("--force", is_flag=True, help="Overwrite OUT if it exists.")
+force_option = click.option(
+    "--overwrite", "--force", "force", is_flag=True, help="Overwrite OUT if it exists."
+)
 quiet_option = click.option(
     "-q", "--quiet", is_flag=True, help="No result line and no progress; notices and errors only."
 )
@@ -124,18 +127,6 @@ def derived_output(source: Path, ending: str) -> Path:
 
 
 def reject_same_file(source: Path, output: Path) -> None:
-    """Raise a usage error if both are one file, however they are spelled."""
-    same = os.path.realpath(source) == os.path.realpath(output)
-    if not same and source.exists() and output.exists():
-        same = source.samefile(output)  # hard links, and names that differ only in case
-    if same:
+    """Raise a usage error if both are one file, however they are spelled; streams never are."""
+    if source != STREAM and output != STREAM and is_same_file(source, output):
         raise click.UsageError(f"IN and OUT are the same file: {source}")
-
-
-def use_threads(threads: int | None) -> None:
-    """Let torch compute with this many threads; None leaves its own choice."""
-    if threads is None:
-        return
-    import torch
-
-    torch.set_num_threads(threads)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from rnnconv_codec.cli.streams import OUTPUT_NAME, STREAM
 from rnnconv_codec.container import FileInfo
 
 
@@ -14,12 +15,21 @@ def count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
+def one_line(message: str) -> str:
+    """The message without line breaks."""
+    return " ".join(message.split())
+
+
 def print_result(output: Path, info: FileInfo, *, detail: str, seconds: float | None) -> None:
-    """One line on standard output: name, size of the picture, detail, and time taken."""
+    """One line: name, size of the picture, detail, and time taken.
+
+    On standard output, unless that is where the file went: then on standard error.
+    """
     parts = [f"{info.width}x{info.height}", detail]
     if seconds is not None:
         parts.append(f"{seconds:.2f} s")
-    click.echo(f"{output}: {', '.join(parts)}")
+    name = OUTPUT_NAME if output == STREAM else output
+    click.echo(f"{name}: {', '.join(parts)}", err=output == STREAM)
 
 
 def file_size(file_bytes: int, bpp: float) -> str:

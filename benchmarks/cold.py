@@ -38,8 +38,8 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         encoded, decoded = Path(name) / "a.rnc", Path(name) / "a.png"
-        encode = ("encode", str(options.picture), "-o", str(encoded), "--force", "-q")
-        decode = ("decode", str(encoded), "-o", str(decoded), "--force", "-q")
+        encode = ("encode", str(options.picture), "-o", str(encoded), "--overwrite", "-q")
+        decode = ("decode", str(encoded), "-o", str(decoded), "--overwrite", "-q")
         times = {
             "encode": [seconds(*encode) for _ in range(options.runs)],
             "decode": [seconds(*decode) for _ in range(options.runs)],

@@ -35,7 +35,7 @@ from rnnconv_codec.container import (
 from rnnconv_codec.errors import ConversionWarning
 
 SEGMENTS = (b"coarse", b"finer codes", b"the finest codes of all")
-COMMANDS = ("encode", "decode", "info", "truncate", "train", "eval")
+COMMANDS = ("encode", "decode", "info", "truncate", "compare", "weights", "train", "eval")
 LIGHT_COMMANDS = (
     ("--help",),
     ("--version",),
@@ -44,6 +44,7 @@ LIGHT_COMMANDS = (
     ("info", "photo.rnc"),
     ("info", "photo.rnc", "--json"),
     ("truncate", "photo.rnc", "--iterations", "1"),
+    ("weights", "--no-verify"),
 )
 
 

@@ -32,6 +32,12 @@ _COMMANDS = {
         "truncate_command",
         "Make an .rnc file smaller by dropping its last iterations.",
     ),
+    "compare": (
+        "rnnconv_codec.cli.compare",
+        "compare",
+        "Show an image at several rates beside JPEG.",
+    ),
+    "weights": ("rnnconv_codec.cli.weights", "weights", "List and verify the installed weights."),
     "train": ("rnnconv_codec.cli.train", "train", "Train a model, one stage at a time."),
     "export": (
         "rnnconv_codec.cli.export",

@@ -14,6 +14,7 @@ from rnnconv_codec.codec import Codec
 from rnnconv_codec.container import inspect
 from rnnconv_codec.errors import ArgumentError, CodeSegmentError
 from rnnconv_codec.evaluation.bd_rate import Curve, bd_rate
+from rnnconv_codec.evaluation.jpeg import jpeg_bytes
 from rnnconv_codec.images import IMAGE_SUFFIXES, open_image, to_codec_mode
 from rnnconv_codec.metrics import ms_ssim, psnr
 
@@ -21,8 +22,6 @@ JPEG_QUALITIES = (5, 10, 15, 20, 30, 40, 50, 60, 70, 80, 85, 90, 95)
 """Settings of the JPEG anchor; from below the codec's first iteration to beyond its last."""
 
 JPEG_420 = "JPEG 4:2:0"
-SUBSAMPLING_420 = 2
-"""Pillow's number for 4:2:0."""
 
 
 @dataclass(frozen=True)
@@ -96,17 +95,9 @@ def measure_jpeg(image: Image.Image) -> list[Point]:
     """Pillow's progressive, optimised JPEG 4:2:0 at `JPEG_QUALITIES`."""
     points: list[Point] = []
     for quality in JPEG_QUALITIES:
-        buffer = io.BytesIO()
-        image.save(
-            buffer,
-            "JPEG",
-            quality=quality,
-            subsampling=SUBSAMPLING_420,
-            progressive=True,
-            optimize=True,
-        )
-        bpp = 8 * len(buffer.getvalue()) / (image.width * image.height)
-        with Image.open(buffer) as decoded:
+        data = jpeg_bytes(image, quality)
+        bpp = 8 * len(data) / (image.width * image.height)
+        with Image.open(io.BytesIO(data)) as decoded:
             points.append(_point(quality, bpp, decoded, image))
     return points
 

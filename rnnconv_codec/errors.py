@@ -24,6 +24,10 @@ class IterationsError(ArgumentError):
     """The number of iterations asked for is not available."""
 
 
+class BudgetError(ArgumentError):
+    """A file cannot be made as small as was asked for."""
+
+
 OUT_OF_MEMORY = "not enough memory"
 
 

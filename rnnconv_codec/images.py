@@ -30,7 +30,7 @@ from PIL import (
 )
 
 from rnnconv_codec.alpha import decode_alpha, encode_alpha
-from rnnconv_codec.container import MAX_DIMENSION, Metadata
+from rnnconv_codec.container import MAGIC, MAX_DIMENSION, Metadata
 from rnnconv_codec.errors import (
     ArgumentError,
     ConversionWarning,
@@ -149,6 +149,8 @@ def open_image(
     """
     name = name if isinstance(source, bytes) else os.fspath(source)
     data = source if isinstance(source, bytes) else read_file(source)
+    if data.startswith(MAGIC):  # Pillow would open it: see `pillow`
+        raise ImageFormatError(f"{name} is an .rnc file already")
     try:
         with warnings.catch_warnings():
             # Pillow warns at a limit near ours; ours is checked below.

@@ -1,7 +1,7 @@
 """Many files: what is done to each, and where it is done.
 
 A conversion (`Encoding`, `Decoding`) makes bytes of bytes, so that it runs alike in this process,
-in another one or on another machine: see `runners`. Reading and writing files is left to
+in another one (`processes`) or on another machine (`cluster`). Reading and writing files is left to
 `convert_files`, in the process that was started: a conversion that ends early has written nothing.
 """
 
@@ -21,6 +21,7 @@ from rnnconv_codec.errors import (
     OUT_OF_MEMORY,
     ArgumentError,
     InputFileError,
+    ModelMismatchError,
     OutputExistsError,
     OutputFileError,
     RnncodecError,
@@ -81,11 +82,14 @@ class Encoding:
     alpha: str = "lossless"
     strip: Collection[str] = ()
     threads: int | None = None
+    model_id: str | None = None
 
     def run(self, data: bytes, name: str, progress: Progress | None = None) -> Result:
         """The `.rnc` file of an image.
 
         Raises:
+            ModelMismatchError: the weights are not those that `model_id` says; it is there for
+                other machines, whose weights of this name may be others.
             RnncodecError: see `api.encode` and `images.open_image`.
         """
         from rnnconv_codec.images import open_image
@@ -95,7 +99,13 @@ class Encoding:
         from rnnconv_codec.api import load_codec
 
         use_threads(self.threads)
-        encoded = load_codec(self.weights).encode(
+        codec = load_codec(self.weights)
+        if self.model_id not in (None, codec.model_id.hex()):
+            raise ModelMismatchError(
+                f"the weights {codec.name} are model {codec.model_id.hex()} there, "
+                f"asked for was {self.model_id}"
+            )
+        encoded = codec.encode(
             image,
             iterations=self.iterations,
             progress=progress,

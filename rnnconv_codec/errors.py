@@ -39,6 +39,10 @@ def is_out_of_memory(error: BaseException) -> bool:
     return is_allocator or isinstance(error, MemoryError)
 
 
+class ClusterError(RnncodecError):
+    """A cluster cannot be reached, or what that takes is not installed."""
+
+
 # --- files -----------------------------------------------------------------------------------
 
 

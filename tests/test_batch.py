@@ -41,9 +41,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working folder with photos/a.png, photos/b.jpg, photos/deep/c.png and a broken file."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "photos" / "deep").mkdir(parents=True)
+    photograph = data.coffee()
     for index, name in enumerate(("a.png", "b.jpg", "deep/c.png")):
         left = 100 * index
-        picture = Image.fromarray(data.coffee()[100:120, left : left + 30])
+        picture = Image.fromarray(photograph[100:120, left : left + 30])
         picture.save(tmp_path / "photos" / name)
     (tmp_path / "photos" / "broken.png").write_bytes(b"no picture")
     (tmp_path / "photos" / "notes.txt").write_text("not an image")
@@ -347,8 +348,9 @@ def test_an_image_that_is_too_large_for_the_memory_is_one_failure(
 def test_an_interrupt_leaves_whole_files_only(
     jobs: str, number: signal.Signals, to_all: bool, folder: Path, tiny_weights: Path
 ) -> None:
+    photograph = data.coffee()
     for index in range(60):
-        picture = Image.fromarray(data.coffee()[:200, index : index + 300])
+        picture = Image.fromarray(photograph[:200, index : index + 300])
         picture.save(folder / "photos" / f"many{index:02d}.png")
     command = [sys.executable, "-m", "rnnconv_codec", "encode", "photos", "-r", "--json"]
     running = subprocess.Popen(

@@ -36,7 +36,7 @@ from rnnconv_codec.cli.streams import (
     read_input,
     write_output,
 )
-from rnnconv_codec.weights import find_weights
+from rnnconv_codec.weights import DEFAULT_WEIGHTS, find_weights, model_id_of
 
 MAX_JOBS = 256
 
@@ -54,6 +54,7 @@ class FileOptions:
     output_dir: Path | None
     recursive: bool
     jobs: int
+    dask: str | None
     overwrite: bool
     skip_existing: bool
     as_json: bool
@@ -63,7 +64,8 @@ class FileOptions:
     def is_batch(self) -> bool:
         """Whether the files are reported on together, even if there is but one."""
         asked = self.output_dir is not None or self.recursive or self.skip_existing
-        return asked or self.as_json or self.jobs > 1 or len(self.sources) > 1
+        spread = self.jobs > 1 or self.dask is not None
+        return asked or spread or self.as_json or len(self.sources) > 1
 
 
 def file_options(default_output: str) -> Callable[[Decorated], Decorated]:
@@ -103,6 +105,11 @@ def file_options(default_output: str) -> Callable[[Decorated], Decorated]:
             default=1,
             show_default=True,
             help="Processes to work with; the threads are divided among them.",
+        ),
+        click.option(
+            "--dask",
+            metavar="ADDRESS",
+            help="Work on the Dask cluster of this scheduler, such as tcp://host:8786.",
         ),
         click.option("--overwrite", "--force", is_flag=True, help="Overwrite files that exist."),
         click.option("--skip-existing", is_flag=True, help="Leave out what has its output."),
@@ -176,12 +183,8 @@ def convert_many(
         output_dir=options.output_dir,
         recursive=options.recursive,
     )
-    if conversion.weights is not None:
-        find_weights(conversion.weights)  # missing, they should not fail once for each file
+    conversion = _for_batch(conversion, options)
     runner = _runner(options)
-    if options.jobs > 1:
-        threads = conversion.threads or _available_cores()
-        conversion = replace(conversion, threads=max(1, threads // options.jobs))
     started = time.perf_counter()
     reports: list[Report] = []
     shown = not options.quiet and not options.as_json
@@ -209,11 +212,33 @@ def _reject_contradictions(options: FileOptions) -> None:
         raise click.UsageError("-o is for one file: use --output-dir")
     if options.overwrite and options.skip_existing:
         raise click.UsageError("--overwrite and --skip-existing contradict each other")
+    if options.jobs > 1 and options.dask is not None:
+        raise click.UsageError("--jobs and --dask contradict each other")
     if STREAM in options.sources:
         raise click.UsageError("standard input can only be the only input, with -o or in a pipe")
 
 
+def _for_batch(conversion: Encoding | Decoding, options: FileOptions) -> Encoding | Decoding:
+    """The conversion as other processes and machines can do it."""
+    if conversion.weights is not None:
+        # Missing weights are one error now, and not one for each file.
+        path = find_weights(conversion.weights)
+        if Path(conversion.weights).is_file():
+            conversion = replace(conversion, weights=str(path.resolve()))
+    if options.jobs > 1:
+        threads = conversion.threads or _available_cores()
+        return replace(conversion, threads=max(1, threads // options.jobs))
+    if options.dask is not None and isinstance(conversion, Encoding):
+        path = find_weights(conversion.weights or DEFAULT_WEIGHTS)
+        return replace(conversion, model_id=model_id_of(path).hex())
+    return conversion
+
+
 def _runner(options: FileOptions) -> Runner:
+    if options.dask is not None:
+        from rnnconv_codec.cluster import DaskCluster
+
+        return DaskCluster(options.dask)
     if options.jobs == 1:
         return ThisProcess()
     from rnnconv_codec.processes import Processes

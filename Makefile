@@ -1,5 +1,6 @@
 # make test     everything that must pass: lint, types, tests
 # make demo     a real photograph, encoded and decoded; see demo/strip.png
+# make man      man pages of the commands, in build/man
 # make venv     only the environment, in .venv
 
 # The first torch to be installed decides how much is downloaded: pinned, it is the one that was
@@ -11,7 +12,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: all venv test lint demo clean
+.PHONY: all venv test lint demo man clean
 all: test
 
 venv: $(STAMP)
@@ -32,6 +33,9 @@ test: lint
 
 demo: $(STAMP)
 	$(BIN)/python scripts/demo.py --output demo
+
+man: $(STAMP)
+	$(BIN)/python scripts/build_man.py --output build/man
 
 clean:
 	rm -rf $(VENV) demo dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -24,8 +24,8 @@ INTERRUPTED_STATUS = 130
 # Name -> (module, attribute, line of help). The help is here, and a module is imported only when
 # its command runs, because `rnncodec --help` must not wait for what the commands import.
 _COMMANDS = {
-    "encode": ("rnnconv_codec.cli.encode", "encode", "Compress an image into an .rnc file."),
-    "decode": ("rnnconv_codec.cli.decode", "decode", "Turn an .rnc file back into an image."),
+    "encode": ("rnnconv_codec.cli.encode", "encode", "Compress images into .rnc files."),
+    "decode": ("rnnconv_codec.cli.decode", "decode", "Turn .rnc files back into images."),
     "info": ("rnnconv_codec.cli.info", "info", "Describe an .rnc file."),
     "truncate": (
         "rnnconv_codec.cli.truncate",
@@ -71,9 +71,10 @@ class RnncodecGroup(click.Group):
         """Import the command of this name; None if there is none."""
         if cmd_name not in _COMMANDS:
             return None
-        module, attribute, _ = _COMMANDS[cmd_name]
+        module, attribute, text = _COMMANDS[cmd_name]
         command = getattr(import_module(module), attribute)
         assert isinstance(command, click.Command)
+        command.short_help = text
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

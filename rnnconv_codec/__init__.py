@@ -20,7 +20,8 @@ from rnnconv_codec import pillow as pillow
 if TYPE_CHECKING:
     from rnnconv_codec.api import decode, encode
     from rnnconv_codec.codec import Codec
-    from rnnconv_codec.container import inspect, truncate
+    from rnnconv_codec.container import inspect
+    from rnnconv_codec.targets import truncate
 
 __version__ = "0.1.0"
 
@@ -31,7 +32,7 @@ _HOMES = {
     "decode": "rnnconv_codec.api",
     "encode": "rnnconv_codec.api",
     "inspect": "rnnconv_codec.container",
-    "truncate": "rnnconv_codec.container",
+    "truncate": "rnnconv_codec.targets",
 }
 
 

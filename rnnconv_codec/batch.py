@@ -29,6 +29,7 @@ from rnnconv_codec.errors import (
     is_out_of_memory,
 )
 from rnnconv_codec.files import atomic_write, check_output, is_same_file, read_file
+from rnnconv_codec.targets import WHOLE, Target, encode_to_target
 
 Progress = Callable[[int, int], None]
 
@@ -77,7 +78,7 @@ class Conversion(Protocol):
 class Encoding:
     """Image to `.rnc`: the arguments of `api.encode`, and the threads to compute with."""
 
-    iterations: int | None = None
+    target: Target = WHOLE
     weights: str | None = None
     alpha: str = "lossless"
     strip: Collection[str] = ()
@@ -105,12 +106,8 @@ class Encoding:
                 f"the weights {codec.name} are model {codec.model_id.hex()} there, "
                 f"asked for was {self.model_id}"
             )
-        encoded = codec.encode(
-            image,
-            iterations=self.iterations,
-            progress=progress,
-            alpha=self.alpha,
-            strip=self.strip,
+        encoded = encode_to_target(
+            codec, image, self.target, alpha=self.alpha, strip=self.strip, progress=progress
         )
         info = inspect(encoded)
         return Result(encoded, info, info.iterations)
@@ -121,7 +118,7 @@ class Decoding:
     """`.rnc` to image: the arguments of `api.decode` and `images.image_bytes`, and the threads."""
 
     format: str
-    iterations: int | None = None
+    target: Target = WHOLE
     weights: str | None = None
     background: str | None = None
     strip: Collection[str] = ()
@@ -139,11 +136,13 @@ class Decoding:
         from rnnconv_codec.images import extract_metadata, image_bytes, strip_metadata
 
         use_threads(self.threads)
+        is_whole = self.target == WHOLE
+        used = None if is_whole else self.target.iterations_of(info)
         codec = codec_for(data, self.weights)
-        image = codec.decode(data, iterations=self.iterations, progress=progress)
+        image = codec.decode(data, iterations=used, progress=progress)
         metadata = strip_metadata(extract_metadata(image), self.strip)
         content = image_bytes(image, self.format, metadata, background=self.background)
-        return Result(content, info, self.iterations or info.iterations)
+        return Result(content, info, used or info.iterations)
 
 
 def use_threads(threads: int | None) -> None:

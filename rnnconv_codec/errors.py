@@ -24,8 +24,12 @@ class IterationsError(ArgumentError):
     """The number of iterations asked for is not available."""
 
 
-class BudgetError(ArgumentError):
-    """A file cannot be made as small as was asked for."""
+class TargetError(ArgumentError):
+    """A file cannot be as small, or a picture as good, as was asked for."""
+
+
+class QualityError(RnncodecError):
+    """A quality cannot be measured: a library is missing, or the picture is too small."""
 
 
 OUT_OF_MEMORY = "not enough memory"

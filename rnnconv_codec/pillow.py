@@ -27,6 +27,7 @@ EXTENSION = ".rnc"
 MIME_TYPE = "image/x-rnc"
 
 _METADATA_OPTIONS = {"icc_profile": "icc", "exif": "exif", "xmp": "xmp"}
+_ENCODE_OPTIONS = ("iterations", "bpp", "size", "psnr", "ms_ssim", "weights", "alpha")
 _ALPHA_MODES = {"RGB": "RGBA", "L": "LA"}
 
 
@@ -113,12 +114,10 @@ def _accept(prefix: bytes) -> bool:
 def _save(image: Image.Image, stream: IO[bytes], filename: str | bytes) -> None:
     """Write an image.
 
-    Options of `Image.save`: `iterations`, `weights`, `alpha` and `strip` of `api.encode`; `bpp`, an
-    upper bound, met by whole iterations; `icc_profile`, `exif` and `xmp` in place of the image's,
-    where an empty one leaves it out.
+    Options of `Image.save` are those of `api.encode`, and `icc_profile`, `exif` and `xmp` in place
+    of the image's, where an empty one leaves it out.
     """
     from rnnconv_codec.api import encode
-    from rnnconv_codec.targets import truncate_to_bpp
 
     del filename  # Pillow has opened it
     options: dict[str, Any] = image.encoderinfo
@@ -131,16 +130,8 @@ def _save(image: Image.Image, stream: IO[bytes], filename: str | bytes) -> None:
         picture.info[key] = value
         if not value:
             strip.add(name)
-    data = encode(
-        picture,
-        iterations=options.get("iterations"),
-        weights=options.get("weights"),
-        alpha=options.get("alpha", "lossless"),
-        strip=strip,
-    )
-    if "bpp" in options:
-        data = truncate_to_bpp(data, options["bpp"])
-    stream.write(data)
+    passed = {name: options[name] for name in _ENCODE_OPTIONS if name in options}
+    stream.write(encode(picture, strip=strip, **passed))
 
 
 Image.register_open(FORMAT, RncImageFile, _accept)

@@ -1,32 +1,202 @@
-"""How many iterations of a file fit into a budget."""
+"""What an encoded picture is to be: so many iterations, so small, or so good.
+
+Sizes are upper bounds on the whole file, metadata and transparency included; qualities are lower
+bounds. Both are met by whole iterations: the most that fit, or the fewest that are good enough.
+"""
 
 from __future__ import annotations
 
-from rnnconv_codec.container import FileInfo, inspect, truncate
-from rnnconv_codec.errors import BudgetError
+import math
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
+
+from rnnconv_codec import container
+from rnnconv_codec.container import FileInfo, inspect
+from rnnconv_codec.errors import ArgumentError, IterationsError, QualityError, TargetError
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from rnnconv_codec.codec import Codec, Progress
 
 _BITS_PER_BYTE = 8
 
 
-def iterations_within(info: FileInfo, max_bpp: float) -> int:
-    """The most iterations with which the file has at most `max_bpp` bits per pixel.
+@dataclass(frozen=True)
+class Target:
+    """At most one of these; none stands for all iterations.
 
-    Raises `BudgetError`, which names the least possible, if even the first iteration has more.
+    Attributes:
+        iterations: their number.
+        bpp: most bits of the file per pixel.
+        size: most bytes of the file.
+        psnr: least peak signal-to-noise ratio of the whole picture in dB.
+        ms_ssim: least multi-scale structural similarity of the whole picture, 0 to 1.
+
+    Raises:
+        ArgumentError: more than one, or a value out of range.
     """
-    fitting = sum(bpp <= max_bpp for bpp in info.cumulative_bpp)
-    if fitting == 0:
-        least = info.cumulative_bpp[0]
-        least_bytes = round(least * info.width * info.height / _BITS_PER_BYTE)
-        raise BudgetError(
-            f"{max_bpp:.3f} bpp is too little for this picture: "
-            f"the least is {least:.3f} bpp, {least_bytes} bytes"
+
+    iterations: int | None = None
+    bpp: float | None = None
+    size: int | None = None
+    psnr: float | None = None
+    ms_ssim: float | None = None
+
+    def __post_init__(self) -> None:
+        given = [f.name for f in fields(self) if getattr(self, f.name) is not None]
+        if len(given) > 1:
+            raise ArgumentError(f"{' and '.join(given)} cannot be asked for together")
+        for name in given:
+            value = getattr(self, name)
+            # The range of the iterations is the model's or the file's.
+            if name != "iterations" and not (math.isfinite(value) and value > 0):
+                raise ArgumentError(f"{name} must be above 0, not {value}")
+        if self.ms_ssim is not None and self.ms_ssim > 1:
+            raise ArgumentError(f"ms_ssim is at most 1, not {self.ms_ssim}")
+
+    @property
+    def is_quality(self) -> bool:
+        """Whether the picture must be looked at to tell if it is met."""
+        return self.psnr is not None or self.ms_ssim is not None
+
+    def max_bytes(self, width: int, height: int) -> int | None:
+        """The upper bound on the file of a picture of this size in pixels, None without one."""
+        if self.bpp is not None:
+            return math.floor(self.bpp * width * height / _BITS_PER_BYTE)
+        return self.size
+
+    def iterations_of(self, info: FileInfo) -> int:
+        """How many iterations of a file to keep or to decode.
+
+        Raises:
+            IterationsError: the file has not so many.
+            TargetError: the first iteration alone is too large.
+            ArgumentError: the target is a quality, which a file does not tell.
+        """
+        if self.is_quality:
+            raise ArgumentError("a file does not tell the quality of its iterations")
+        if self.iterations is not None:
+            if not 1 <= self.iterations <= info.iterations:
+                raise IterationsError(
+                    f"{self.iterations} iterations are not available, "
+                    f"the file has 1 to {info.iterations}"
+                )
+            return self.iterations
+        limit = self.max_bytes(info.width, info.height)
+        if limit is None:
+            return info.iterations
+        pixels = info.width * info.height
+        sizes = [round(bpp * pixels / _BITS_PER_BYTE) for bpp in info.cumulative_bpp]
+        fitting = sum(size <= limit for size in sizes)
+        if fitting == 0:
+            raise _too_small(limit, sizes[0], pixels)
+        return fitting
+
+
+WHOLE = Target()
+"""All iterations."""
+
+
+def truncate(
+    data: bytes,
+    *,
+    iterations: int | None = None,
+    bpp: float | None = None,
+    size: int | None = None,
+) -> bytes:
+    """The `.rnc` file `data` with its first iterations only, as a whole file.
+
+    Given is one of: the number of `iterations`, the most `bpp` (bits per pixel) or the most bytes
+    `size` that the new file may have. It is, byte for byte, what `encode` makes for this target.
+
+    Raises `IterationsError`, `TargetError`, `ArgumentError` or a `ContainerError`.
+    """
+    target = Target(iterations, bpp, size)
+    if target == WHOLE:
+        raise ArgumentError("truncate needs iterations, bpp or size")
+    return container.truncate(data, iterations=target.iterations_of(inspect(data)))
+
+
+def encode_to_target(
+    codec: Codec,
+    image: Image.Image,
+    target: Target,
+    *,
+    alpha: str = "lossless",
+    strip: Collection[str] = (),
+    progress: Progress | None = None,
+) -> bytes:
+    """Compress a picture until a target is met; the other arguments are those of `Codec.encode`.
+
+    Qualities are those of the opaque picture, without its transparency.
+
+    Raises:
+        TargetError: it cannot be met; the message has the nearest that can.
+        QualityError: the quality cannot be measured.
+        RnncodecError: what `Codec.encode` raises.
+    """
+    if not target.is_quality and target.max_bytes(1, 1) is None:
+        return codec.encode(
+            image, iterations=target.iterations, alpha=alpha, strip=strip, progress=progress
         )
-    return fitting
+    from rnnconv_codec.images import prepare_picture
+    from rnnconv_codec.metrics import MS_SSIM_MIN_SIDE
+
+    picture = prepare_picture(image, alpha=alpha, strip=strip)
+    limit = target.max_bytes(*picture.pixels.size)
+    if target.ms_ssim is not None and min(picture.pixels.size) < MS_SSIM_MIN_SIDE:
+        raise QualityError(f"MS-SSIM needs pictures of {MS_SSIM_MIN_SIDE} pixels a side")
+    segments: list[bytes] = []
+    best: bytes | None = None
+    reached = -math.inf
+    for step in codec.encode_iterations(picture.pixels):
+        segments.append(step.segment)
+        data = codec.pack(picture.pixels, segments, picture.metadata)
+        if limit is not None and len(data) > limit:
+            if best is None:
+                width, height = picture.pixels.size
+                raise _too_small(limit, len(data), width * height)
+            return best
+        best = data
+        if target.is_quality:
+            quality, least = _quality(target)
+            found = quality(step.picture, picture.pixels)
+            if found >= least:
+                return best
+            reached = max(reached, found)
+        if progress is not None:
+            progress(len(segments), codec.iterations)
+    if target.is_quality:
+        raise _too_good(target, reached, codec.iterations)
+    assert best is not None
+    return best
 
 
-def truncate_to_bpp(data: bytes, max_bpp: float) -> bytes:
-    """The `.rnc` file `data` with as many whole iterations as `max_bpp` bits per pixel allow.
+def _quality(target: Target) -> tuple[Callable[[Image.Image, Image.Image], float], float]:
+    from rnnconv_codec.metrics import ms_ssim, psnr
 
-    Raises `BudgetError` if the first iteration has more, and what `inspect` raises.
-    """
-    return truncate(data, iterations=iterations_within(inspect(data), max_bpp))
+    if target.psnr is not None:
+        return psnr, target.psnr
+    assert target.ms_ssim is not None
+    return ms_ssim, target.ms_ssim
+
+
+def _too_small(limit: int, least: int, pixels: int) -> TargetError:
+    return TargetError(
+        f"{limit} bytes are too little for this picture: the least is {least} bytes, "
+        f"{_BITS_PER_BYTE * least / pixels:.3f} bpp"
+    )
+
+
+def _too_good(target: Target, reached: float, iterations: int) -> TargetError:
+    if target.psnr is not None:
+        return TargetError(
+            f"{target.psnr:g} dB are out of reach for this picture: "
+            f"all {iterations} iterations give {reached:.2f} dB"
+        )
+    return TargetError(
+        f"an MS-SSIM of {target.ms_ssim:g} is out of reach for this picture: "
+        f"all {iterations} iterations give {reached:.4f}"
+    )

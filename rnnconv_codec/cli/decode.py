@@ -19,10 +19,11 @@ from rnnconv_codec.cli.options import (
     RNC_SUFFIX,
     background_option,
     format_option,
-    iterations_option,
     reject_same_file,
     strip_option,
     stripped_names,
+    target_of,
+    target_options,
     threads_option,
     weights_option,
 )
@@ -40,7 +41,7 @@ Examples:
 
 @click.command(epilog=_EPILOG)
 @file_options("IN with the ending of the format, .png; - if IN is -")
-@iterations_option(
+@target_options(
     "How many iterations to decode, 1 to what IN has.  [default: all that IN has]",
 )
 @format_option
@@ -50,6 +51,8 @@ Examples:
 @threads_option
 def decode(
     iterations: int | None,
+    bpp: float | None,
+    size: int | None,
     format_name: str | None,
     background: str | None,
     strip: tuple[str, ...],
@@ -63,10 +66,13 @@ def decode(
     WebP, TIFF, BMP, PPM and TGA without loss, JPEG at quality 95. What was grey comes back grey,
     what was transparent transparent. A file that was cut gives the picture so far, with a notice.
 
+    At most one of --iterations, --bpp and --size says how much of the file is used.
+
     Of several files, a failure of one does not stop the others; it is reported at the end, and the
     exit status is 1.
     """
     options = FileOptions(**files)
+    target = target_of(iterations=iterations, bpp=bpp, size=size)
 
     from rnnconv_codec.images import format_for, parse_colour
 
@@ -78,9 +84,7 @@ def decode(
         reject_same_file(options.sources[0], options.output)
         if format_name is None:
             image_format = format_for(options.output)
-    conversion = Decoding(
-        image_format, iterations, weights, background, stripped_names(strip), threads
-    )
+    conversion = Decoding(image_format, target, weights, background, stripped_names(strip), threads)
     if options.is_batch:
         suffixes = frozenset({RNC_SUFFIX})
         convert_many(conversion, options, ending=ending, suffixes=suffixes, text="decoding")

@@ -17,9 +17,10 @@ from rnnconv_codec.cli.convert import (
 from rnnconv_codec.cli.options import (
     RNC_SUFFIX,
     alpha_option,
-    iterations_option,
     strip_option,
     stripped_names,
+    target_of,
+    target_options,
     threads_option,
     weights_option,
 )
@@ -28,6 +29,7 @@ from rnnconv_codec.cli.report import count, file_size
 _EPILOG = """\b
 Examples:
   rnncodec encode photo.jpg -o photo.rnc --iterations 4
+  rnncodec encode photo.jpg --size 40k
   rnncodec encode - < photo.jpg > photo.rnc
   rnncodec encode photos/ --recursive --output-dir encoded/ --jobs 4
 """
@@ -35,9 +37,10 @@ Examples:
 
 @click.command(epilog=_EPILOG)
 @file_options("IN with the ending .rnc; - if IN is -")
-@iterations_option(
+@target_options(
     "How many iterations to encode, 1 to the model's maximum: more bytes, better picture.  "
-    "[default: the maximum]"
+    "[default: the maximum]",
+    qualities=True,
 )
 @alpha_option
 @strip_option
@@ -45,6 +48,10 @@ Examples:
 @threads_option
 def encode(
     iterations: int | None,
+    bpp: float | None,
+    size: int | None,
+    psnr: float | None,
+    ms_ssim: float | None,
     alpha: str,
     strip: tuple[str, ...],
     weights: str | None,
@@ -58,15 +65,19 @@ def encode(
     channels are scaled to 8, and of several frames the first is kept, each with a notice. ICC,
     EXIF and XMP are kept.
 
+    How large or how good the file is to be is said by one of --iterations, --bpp, --size, --psnr
+    and --ms-ssim. It gets the most whole iterations that fit, or the fewest that are good enough.
+
     Of several files, a failure of one does not stop the others; it is reported at the end, and the
     exit status is 1.
     """
     options = FileOptions(**files)
+    target = target_of(iterations=iterations, bpp=bpp, size=size, psnr=psnr, ms_ssim=ms_ssim)
 
     from rnnconv_codec.images import IMAGE_SUFFIXES, check_alpha
 
     check_alpha(alpha)
-    conversion = Encoding(iterations, weights, alpha, stripped_names(strip), threads)
+    conversion = Encoding(target, weights, alpha, stripped_names(strip), threads)
     if options.is_batch:
         convert_many(
             conversion, options, ending=RNC_SUFFIX, suffixes=IMAGE_SUFFIXES, text="encoding"

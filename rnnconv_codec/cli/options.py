@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,6 +14,7 @@ from rnnconv_codec.cli.streams import STREAM, FileOrStream
 from rnnconv_codec.container import MAX_ITERATIONS
 from rnnconv_codec.errors import InputFileError
 from rnnconv_codec.files import is_same_file
+from rnnconv_codec.targets import Target
 
 RNC_SUFFIX = ".rnc"
 MAX_THREADS = 256
@@ -28,6 +31,8 @@ OUTPUT_FORMATS = {
 """The values of `--format`, and the ending that each gives to a derived name."""
 
 STRIP_ALL = "all"
+
+_UNITS = {"": 1, "k": 1000, "m": 1_000_000}
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
@@ -48,15 +53,71 @@ def output_option(default: str) -> Callable[[Decorated], Decorated]:
     )
 
 
-def iterations_option(text: str, *, required: bool = False) -> Callable[[Decorated], Decorated]:
+def iterations_option(text: str) -> Callable[[Decorated], Decorated]:
     """`--iterations N`."""
     return click.option(
         "--iterations",
         metavar="N",
         type=click.IntRange(1, MAX_ITERATIONS),
-        required=required,
         help=text,
     )
+
+
+def _bytes(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:
+    """The number of bytes that 40000, 40k or 1.5M says."""
+    if value is None:
+        return None
+    match = re.fullmatch(r"(\d+|\d*\.\d+)([km]?)", value.lower())
+    size = 0
+    if match is not None:
+        number, unit = match.groups()
+        # Exactly: 1.1M are 1100000 bytes, and not one less.
+        size = int(Fraction(number) * _UNITS[unit])
+    if size < 1:
+        raise click.BadParameter(f"{value!r} is not a size such as 40000, 40k or 1.5M")
+    return size
+
+
+_bound = click.FloatRange(0, min_open=True)
+
+
+def target_options(text: str, *, qualities: bool = False) -> Callable[[Decorated], Decorated]:
+    """`--iterations`, `--bpp` and `--size`, and if asked `--psnr` and `--ms-ssim`."""
+    decorators = [
+        iterations_option(text),
+        click.option("--bpp", metavar="B", type=_bound, help="At most B bits per pixel."),
+        click.option(
+            "--size", metavar="BYTES", callback=_bytes, help="At most so much; also 40k or 1.5M."
+        ),
+    ]
+    if qualities:
+        decorators += [
+            click.option("--psnr", metavar="DB", type=_bound, help="At least a PSNR of DB."),
+            click.option(
+                "--ms-ssim",
+                metavar="S",
+                type=click.FloatRange(0, 1, min_open=True),
+                help="At least an MS-SSIM of S; needs the extra eval.",
+            ),
+        ]
+
+    def decorate(function: Decorated) -> Decorated:
+        for decorator in reversed(decorators):
+            function = decorator(function)
+        return function
+
+    return decorate
+
+
+def target_of(**bounds: Any) -> Target:
+    """The target that the options of `target_options` say.
+
+    Raises `click.UsageError` if it is more than one.
+    """
+    given = [f"--{name.replace('_', '-')}" for name in bounds if bounds[name] is not None]
+    if len(given) > 1:
+        raise click.UsageError(f"{' and '.join(given)} exclude each other")
+    return Target(**bounds)
 
 
 def weights_option(default: str) -> Callable[[Decorated], Decorated]:

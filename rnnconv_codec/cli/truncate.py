@@ -10,14 +10,16 @@ from rnnconv_codec.cli.options import (
     derived_output,
     force_option,
     input_argument,
-    iterations_option,
     output_option,
     quiet_option,
     reject_same_file,
+    target_of,
+    target_options,
 )
 from rnnconv_codec.cli.report import count, file_size, print_result
 from rnnconv_codec.cli.streams import STREAM, check_target, read_input, write_output
 from rnnconv_codec.container import inspect, truncate
+from rnnconv_codec.targets import WHOLE
 
 _EPILOG = """\b
 Examples:
@@ -29,25 +31,39 @@ Examples:
 @click.command("truncate", epilog=_EPILOG)
 @input_argument()
 @output_option("IN with .N before its ending; - if IN is -")
-@iterations_option("How many iterations to keep, 1 to what IN has.", required=True)
+@target_options("How many iterations to keep, 1 to what IN has.")
 @force_option
 @quiet_option
 def truncate_command(
-    source: Path, output: Path | None, iterations: int, force: bool, quiet: bool
+    source: Path,
+    output: Path | None,
+    iterations: int | None,
+    bpp: float | None,
+    size: int | None,
+    force: bool,
+    quiet: bool,
 ) -> None:
     """Make the .rnc file IN (- for standard input) smaller by dropping its last iterations.
 
-    The result is the file that encoding with N iterations gives, byte for byte. No model is
-    needed, so this takes no time to speak of.
+    One of --iterations, --bpp and --size says how small. The result is the file that encoding with
+    this option gives, byte for byte. No model is needed, so this takes no time to speak of.
     """
+    target = target_of(iterations=iterations, bpp=bpp, size=size)
+    if target == WHOLE:
+        raise click.UsageError("one of --iterations, --bpp and --size is needed")
+    if output is not None:  # else its name has the number of iterations, which IN tells
+        reject_same_file(source, output)
+        check_target(output, force=force)
+    data = read_input(source)
+    kept = target.iterations_of(inspect(data))
     if output is None:
-        is_stream = source == STREAM
-        output = STREAM if is_stream else derived_output(source, f".{iterations}{source.suffix}")
-    reject_same_file(source, output)
-    check_target(output, force=force)
-    data = truncate(read_input(source), iterations=iterations)
-    write_output(output, data, force=force)
+        output = STREAM
+        if source != STREAM:
+            output = derived_output(source, f".{kept}{source.suffix}")
+        check_target(output, force=force)
+    result = truncate(data, iterations=kept)
+    write_output(output, result, force=force)
     if not quiet:
-        info = inspect(data)
+        info = inspect(result)
         detail = f"{count(info.iterations, 'iteration')}, {file_size(info.file_bytes, info.bpp)}"
         print_result(output, info, detail=detail, seconds=None)

@@ -1,0 +1,233 @@
+"""Sizes are upper bounds on real files, qualities lower bounds on real pictures."""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+from PIL import Image
+
+import rnnconv_codec
+from rnnconv_codec.cli.group import cli
+from rnnconv_codec.codec import Codec
+from rnnconv_codec.container import inspect
+from rnnconv_codec.errors import ArgumentError, IterationsError, QualityError, TargetError
+from rnnconv_codec.metrics import ms_ssim, psnr
+from rnnconv_codec.targets import WHOLE, Target, encode_to_target, truncate
+
+Photograph = Callable[[str], Image.Image]
+
+
+@pytest.fixture(scope="module")
+def picture(photograph: Photograph) -> Image.Image:
+    return photograph("coffee").crop((100, 80, 280, 250))
+
+
+@pytest.fixture(scope="module")
+def data(tiny_codec: Codec, picture: Image.Image) -> bytes:
+    return tiny_codec.encode(picture)
+
+
+@pytest.fixture(scope="module")
+def sizes(data: bytes) -> list[int]:
+    """The file's bytes after each iteration."""
+    return [len(truncate(data, iterations=count)) for count in (1, 2, 3)]
+
+
+# --- bounds on the size ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("spare", [0, 1, 50])
+def test_a_file_has_the_most_iterations_that_fit(
+    tiny_codec: Codec, picture: Image.Image, data: bytes, sizes: list[int], spare: int
+) -> None:
+    pixels = picture.width * picture.height
+    for count, size in enumerate(sizes, 1):
+        expected = truncate(data, iterations=count)
+        for target in (Target(size=size + spare), Target(bpp=8 * (size + spare) / pixels)):
+            encoded = encode_to_target(tiny_codec, picture, target)
+            assert encoded == expected
+            assert target.iterations_of(inspect(data)) == count
+        assert truncate(data, size=size + spare) == expected
+        assert truncate(data, bpp=8 * (size + spare) / pixels) == expected
+
+
+def test_one_byte_too_little_costs_an_iteration(data: bytes, sizes: list[int]) -> None:
+    assert len(truncate(data, size=sizes[2] - 1)) == sizes[1]
+
+
+def test_metadata_and_transparency_count(tiny_codec: Codec, picture: Image.Image) -> None:
+    transparent = picture.convert("RGBA")
+    transparent.putalpha(Image.linear_gradient("L").resize(picture.size))
+    whole = tiny_codec.encode(transparent)
+    limit = len(truncate(whole, iterations=2))
+    assert len(encode_to_target(tiny_codec, transparent, Target(size=limit))) == limit
+
+
+def test_too_little_for_anything_names_the_least(
+    tiny_codec: Codec, picture: Image.Image, data: bytes, sizes: list[int]
+) -> None:
+    too_little = Target(size=sizes[0] - 1)
+    with pytest.raises(TargetError, match=f"the least is {sizes[0]} bytes"):
+        encode_to_target(tiny_codec, picture, too_little)
+    with pytest.raises(TargetError, match=f"the least is {sizes[0]} bytes"):
+        too_little.iterations_of(inspect(data))
+
+
+# --- bounds on the quality -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("name", "measure"), [("psnr", psnr), ("ms_ssim", ms_ssim)])
+def test_a_picture_has_the_fewest_iterations_that_are_good_enough(
+    tiny_codec: Codec,
+    picture: Image.Image,
+    data: bytes,
+    name: str,
+    measure: Callable[[Image.Image, Image.Image], float],
+) -> None:
+    reached = [measure(tiny_codec.decode(data, iterations=count), picture) for count in (1, 2, 3)]
+    assert reached == sorted(reached)
+    for count, quality in enumerate(reached, 1):
+        encoded = encode_to_target(tiny_codec, picture, Target(**{name: quality}))
+        assert encoded == truncate(data, iterations=count)
+    nearest = f"{reached[2]:.2f} dB" if name == "psnr" else f"{reached[2]:.4f}"
+    with pytest.raises(TargetError, match=f"all 3 iterations give {nearest}"):
+        encode_to_target(tiny_codec, picture, Target(**{name: reached[2] + 1e-4}))
+
+
+def test_ms_ssim_of_small_pictures_cannot_be_asked_for(
+    tiny_codec: Codec, picture: Image.Image
+) -> None:
+    with pytest.raises(QualityError, match="161 pixels"):
+        encode_to_target(tiny_codec, picture.crop((0, 0, 160, 200)), Target(ms_ssim=0.5))
+
+
+def test_ms_ssim_without_its_library_says_what_to_install(
+    tiny_codec: Codec, picture: Image.Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real_import = builtins.__import__
+
+    def without(name: str, *arguments: Any) -> Any:
+        if name == "pytorch_msssim":
+            raise ImportError(name)
+        return real_import(name, *arguments)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    with pytest.raises(QualityError, match=r"rnnconv-codec\[eval\]"):
+        encode_to_target(tiny_codec, picture, Target(ms_ssim=0.5))
+
+
+# --- what can be asked for -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "bounds",
+    [
+        {"iterations": 1, "bpp": 1.0},
+        {"psnr": 30.0, "ms_ssim": 0.9},
+        {"bpp": 0.0},
+        {"bpp": float("nan")},
+        {"size": 0},
+        {"psnr": -1.0},
+        {"ms_ssim": 1.01},
+    ],
+    ids=str,
+)
+def test_what_makes_no_sense_is_an_error(bounds: dict[str, Any]) -> None:
+    with pytest.raises(ArgumentError):
+        Target(**bounds)
+
+
+def test_a_file_does_not_tell_qualities(data: bytes) -> None:
+    with pytest.raises(ArgumentError, match="quality"):
+        Target(psnr=30).iterations_of(inspect(data))
+    with pytest.raises(ArgumentError, match="needs"):
+        truncate(data)
+    for wrong in (0, 4):
+        with pytest.raises(IterationsError):
+            truncate(data, iterations=wrong)
+    assert WHOLE.iterations_of(inspect(data)) == 3
+
+
+def test_the_library_takes_targets(
+    picture: Image.Image, data: bytes, sizes: list[int], tiny_weights: Path
+) -> None:
+    encoded = rnnconv_codec.encode(picture, size=sizes[1], weights=tiny_weights)
+    assert encoded == truncate(data, iterations=2)
+    decoded = rnnconv_codec.decode(data, size=sizes[1], weights=tiny_weights)
+    assert decoded.tobytes() == rnnconv_codec.decode(encoded, weights=tiny_weights).tobytes()
+
+
+# --- on the command line ---------------------------------------------------------------------
+
+
+def run(*arguments: str | Path) -> Result:
+    return CliRunner(catch_exceptions=False).invoke(cli, [str(argument) for argument in arguments])
+
+
+@pytest.fixture
+def folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, picture: Image.Image, data: bytes
+) -> Path:
+    monkeypatch.chdir(tmp_path)
+    picture.save(tmp_path / "a.png")
+    (tmp_path / "whole.rnc").write_bytes(data)
+    return tmp_path
+
+
+def test_commands_meet_the_bound_alike(folder: Path, sizes: list[int], tiny_weights: Path) -> None:
+    bound = f"{(sizes[1] + 1) / 1000}k"
+    model = ("--weights", tiny_weights, "--threads", "1")
+    assert run("encode", "a.png", "--size", bound, *model).exit_code == 0
+    assert run("truncate", "whole.rnc", "--size", bound).exit_code == 0
+    assert (folder / "a.rnc").read_bytes() == (folder / "whole.2.rnc").read_bytes()
+    assert run("decode", "whole.rnc", "--size", bound, "-o", "b.png", *model).exit_code == 0
+    assert run("decode", "a.rnc", "-o", "c.png", *model).exit_code == 0
+    assert (folder / "b.png").read_bytes() == (folder / "c.png").read_bytes()
+
+
+def test_an_encoded_file_is_good_enough(folder: Path, tiny_weights: Path) -> None:
+    result = run("encode", "a.png", "--psnr", "15", "--weights", tiny_weights, "--threads", "1")
+    assert result.exit_code == 0
+    assert inspect((folder / "a.rnc").read_bytes()).iterations < 3
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [("40000", 40_000), ("40k", 40_000), ("1.5M", 1_500_000), ("1.1m", 1_100_000), (".5K", 500)],
+)
+def test_sizes_have_units(size: str, expected: int, folder: Path) -> None:
+    result = run("truncate", "whole.rnc", "--size", size, "-o", "b.rnc")
+    fits = len((folder / "whole.rnc").read_bytes()) <= expected
+    assert (result.exit_code == 0) == (fits or expected >= 500)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("encode", "a.png", "--size", "40k", "--bpp", "1"),
+        ("encode", "a.png", "--psnr", "30", "--iterations", "1"),
+        ("encode", "a.png", "--size", "0"),
+        ("encode", "a.png", "--size", "40 kB"),
+        ("encode", "a.png", "--size", "-5"),
+        ("encode", "a.png", "--bpp", "0"),
+        ("encode", "a.png", "--ms-ssim", "1.5"),
+        ("decode", "whole.rnc", "--bpp", "1", "--size", "5"),
+        ("decode", "whole.rnc", "--size", "5"),
+        ("truncate", "whole.rnc"),
+        ("truncate", "whole.rnc", "--size", "5"),
+        ("truncate", "whole.rnc", "--psnr", "30"),
+    ],
+    ids=" ".join,
+)
+def test_bounds_that_cannot_be_met_are_wrong_usage(
+    arguments: tuple[str, ...], folder: Path
+) -> None:
+    result = run(*arguments)
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert sorted(path.name for path in folder.iterdir()) == ["a.png", "whole.rnc"]

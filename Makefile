@@ -2,6 +2,8 @@
 # make demo     a real photograph, encoded and decoded; see demo/strip.png
 # make man      man pages of the commands, in build/man
 # make venv     only the environment, in .venv
+# make results  docs/RESULTS.md: KODAK=DIR DEV=DIR, and WEIGHTS="NAME NAME" if not the default
+# make speed    the benchmark for it: KODAK=DIR; nothing else should run
 
 # The first torch to be installed decides how much is downloaded: pinned, it is the one that was
 # tested; unpinned, pip may pull gigabytes of GPU libraries. Another one: make TORCH=torch==2.9.0
@@ -12,7 +14,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: all venv test lint demo man clean
+WEIGHTS ?= compact-mse
+MEASURED := measured
+
+.PHONY: all venv test lint demo man results speed clean
 all: test
 
 venv: $(STAMP)
@@ -36,7 +41,20 @@ demo: $(STAMP)
 
 man: $(STAMP)
 	$(BIN)/python scripts/build_man.py --output build/man
+results: $(STAMP)
+	$(if $(and $(KODAK),$(DEV)),,$(error KODAK and DEV are folders of images))
+	mkdir -p $(MEASURED)
+	$(BIN)/rnncodec eval $(KODAK) $(addprefix --weights ,$(WEIGHTS)) \
+		--json $(MEASURED)/kodak.json --report $(MEASURED)/kodak
+	$(BIN)/rnncodec eval $(DEV) $(addprefix --weights ,$(WEIGHTS)) --json $(MEASURED)/dev.json
+	$(BIN)/python scripts/write_results.py --kodak $(MEASURED)/kodak.json \
+		--dev $(MEASURED)/dev.json $(addprefix --cold ,$(wildcard $(MEASURED)/cold.json))
+
+speed: $(STAMP)
+	$(if $(KODAK),,$(error KODAK is the folder of kodim01.png))
+	mkdir -p $(MEASURED)
+	$(BIN)/python benchmarks/cold.py $(KODAK)/kodim01.png --json $(MEASURED)/cold.json
 
 clean:
-	rm -rf $(VENV) demo dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) demo $(MEASURED) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -43,7 +43,7 @@ def encode(
     names of metadata to leave out, of "icc", "exif" and "xmp".
 
     Raises `IterationsError`, `TargetError`, `ImageSizeError`, `ImageFormatError`,
-    `ArgumentError`, `QualityError` or a `WeightsError`.
+    `ArgumentError`, `QualityError`, `MissingExtraError` or a `WeightsError`.
     """
     target = Target(iterations, bpp, size, psnr, ms_ssim)
     return encode_to_target(load_codec(weights), image, target, alpha=alpha, strip=strip)

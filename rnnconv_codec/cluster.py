@@ -8,7 +8,7 @@ from concurrent.futures import CancelledError
 from typing import Any
 
 from rnnconv_codec.batch import Conversion, Outcome, Task, convert
-from rnnconv_codec.errors import ClusterError
+from rnnconv_codec.errors import ClusterError, MissingExtraError
 
 _CONNECT_SECONDS = 30
 
@@ -28,16 +28,18 @@ class DaskCluster:
         """See `batch.Runner`.
 
         Raises:
-            ClusterError: Dask is not installed, or there is no scheduler at the address.
+            MissingExtraError: Dask is not installed.
+            ClusterError: there is no scheduler at the address.
         """
         try:
             from distributed import Client, as_completed
         except ImportError as error:
-            raise ClusterError(
-                'Dask is not installed: pip install "rnnconv-codec[dask]"'
+            raise MissingExtraError(
+                "Dask is not installed: pip install 'rnnconv-codec[dask]'"
             ) from error
-        # What it logs ends as the outcome of a task.
-        logging.getLogger("distributed").setLevel(logging.CRITICAL)
+        # What it logs ends as the outcome of a task. Its configuration gives both a level.
+        for name in ("distributed", "distributed.client"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
         try:
             client = Client(self._address, timeout=_CONNECT_SECONDS, set_as_default=False)
         except (OSError, ValueError) as error:

@@ -125,6 +125,11 @@ class Codec:
         """The largest number of iterations of this model."""
         return self.config.iterations
 
+    @property
+    def network(self) -> RecurrentNetwork:
+        """The network, in the state in which it codes."""
+        return self._network
+
     def encode(
         self,
         image: Image.Image,
@@ -186,9 +191,17 @@ class Codec:
         with torch.inference_mode():
             padded = _pad(_to_tensor(image))
             coder = SegmentCoder(self._context, self._grid_sizes(padded.shape[2], padded.shape[3]))
-            for step in residual_loop(self._network, padded, total, _laid_out_sign):
+            segment = b""
+
+            def quantise(iteration: int, activations: list[Tensor]) -> list[Tensor]:
+                nonlocal segment
+                gains = self._network.rate_gains(iteration)
+                codes, segment = coder.encode(activations, gains)
+                return [_laid_out(grid) for grid in codes]
+
+            for step in residual_loop(self._network, padded, total, quantise):
                 picture = _to_image(step.reconstruction, image.size, mode)
-                yield EncodedIteration(step.codes, coder.encode(step.codes), picture)
+                yield EncodedIteration(step.codes, segment, picture)
 
     def decode(
         self,
@@ -282,7 +295,7 @@ class Codec:
                 if progress is not None:
                     progress(index + 1, iterations)
             assert state is not None
-            reconstruction = self._network.synthesise(state)
+            reconstruction = self._network.synthesise(state, iterations - 1)
             header = container.header
             return _to_image(reconstruction, (header.width, header.height), header.mode)
 
@@ -339,10 +352,6 @@ def _checked_tensors(model: ModelFile, expected: Mapping[str, Tensor]) -> dict[s
 def _laid_out(codes: Tensor) -> Tensor:
     """Codes in one memory layout, so that encoder and decoder run the same arithmetic."""
     return codes.contiguous().contiguous(memory_format=torch.channels_last)
-
-
-def _laid_out_sign(activations: Tensor) -> Tensor:
-    return _laid_out(torch.where(activations >= 0, 1.0, -1.0))
 
 
 def _padded_side(side: int) -> int:

@@ -29,7 +29,7 @@ class TargetError(ArgumentError):
 
 
 class QualityError(RnncodecError):
-    """A quality cannot be measured: a library is missing, or the picture is too small."""
+    """A quality cannot be measured: the picture is too small."""
 
 
 OUT_OF_MEMORY = "not enough memory"
@@ -44,7 +44,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 class ClusterError(RnncodecError):
-    """A cluster cannot be reached, or what that takes is not installed."""
+    """A cluster cannot be reached."""
 
 
 # --- files -----------------------------------------------------------------------------------
@@ -136,6 +136,21 @@ class IntegerRangeError(WeightsError):
     """A context model's partial sums could leave the range where float32 is exact."""
 
 
+# --- evaluation ------------------------------------------------------------------------------
+
+
+class MissingExtraError(RnncodecError):
+    """The command needs a library that is installed with an extra of this package."""
+
+
+class AnchorError(RnncodecError):
+    """A codec that is measured for comparison cannot encode an image."""
+
+
+class ResultsFormatError(RnncodecError):
+    """The file does not hold results of `rnncodec eval` that this program reads."""
+
+
 # --- training --------------------------------------------------------------------------------
 
 
@@ -156,3 +171,11 @@ class TruncatedFileWarning(RnncodecWarning):
 
 class ConversionWarning(RnncodecWarning):
     """The image was converted and something was left behind (alpha, 16-bit depth, frames)."""
+
+
+class AnchorUnavailableWarning(RnncodecWarning):
+    """This Pillow cannot write a format: it is left out of the comparison."""
+
+
+class CacheUnavailableWarning(RnncodecWarning):
+    """Measurements cannot be kept for the next time."""

@@ -6,6 +6,7 @@ import contextlib
 import os
 import secrets
 import stat
+from collections.abc import Iterable
 from pathlib import Path
 
 from rnnconv_codec.errors import InputFileError, OutputExistsError, OutputFileError
@@ -60,8 +61,12 @@ def check_output(path: str | os.PathLike[str], *, force: bool) -> None:
         raise _exists_error(path)
 
 
-def atomic_write(path: str | os.PathLike[str], data: bytes, *, force: bool) -> None:
+def atomic_write(
+    path: str | os.PathLike[str], data: bytes | Iterable[bytes], *, force: bool
+) -> None:
     """Write `data` to `path` so that the file is either complete or not changed at all.
+
+    `data` may come in parts, for what is too large to be in memory as a whole.
 
     The data go to a temporary file in the same folder, to the disk, and then to their name in
     one step. Whatever goes wrong, an interrupt included, the temporary file is removed and a
@@ -73,29 +78,32 @@ def atomic_write(path: str | os.PathLike[str], data: bytes, *, force: bool) -> N
     `OutputFileError` for everything else that keeps the data from being written.
     """
     check_output(path, force=force)
+    parts = (data,) if isinstance(data, bytes) else data
     try:
         existing = _status(path)
         if existing is not None and not stat.S_ISREG(existing.st_mode):
             # Renaming over a device or a FIFO would put a plain file in its place.
             with Path(path).open("wb") as stream:
-                stream.write(data)
+                stream.writelines(parts)
             return
         permissions = None if existing is None else stat.S_IMODE(existing.st_mode)
-        _write_and_rename(Path(os.path.realpath(path)), data, permissions, force=force)
+        _write_and_rename(Path(os.path.realpath(path)), parts, permissions, force=force)
     except FileExistsError as error:
         raise _exists_error(path) from error
     except (OSError, ValueError) as error:
         raise OutputFileError(f"cannot write {os.fspath(path)}: {_reason(error)}") from error
 
 
-def _write_and_rename(target: Path, data: bytes, permissions: int | None, *, force: bool) -> None:
+def _write_and_rename(
+    target: Path, parts: Iterable[bytes], permissions: int | None, *, force: bool
+) -> None:
     # The name does not contain the target's: that could make it too long for the file system.
     temporary = target.parent / f".rnncodec-{secrets.token_hex(_TEMPORARY_NAME_BYTES)}.tmp"
     try:
         # Not tempfile.mkstemp, whose files only their owner may read.
         descriptor = os.open(temporary, _CREATE_FLAGS, _NEW_FILE_PERMISSIONS)
         with os.fdopen(descriptor, "wb") as stream:
-            stream.write(data)
+            stream.writelines(parts)
             stream.flush()
             os.fsync(stream.fileno())
         if permissions is not None:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from rnnconv_codec.errors import QualityError
+from rnnconv_codec.errors import MissingExtraError
 
 PEAK = 255
 """Largest value of an 8-bit sample."""
@@ -37,8 +37,12 @@ def psnr(picture: Image.Image, reference: Image.Image) -> float:
     Raises:
         ValueError: sizes or modes differ.
     """
-    error = mean_squared_error(picture, reference)
-    return math.inf if error == 0 else 10 * math.log10(PEAK**2 / error)
+    return psnr_of_error(mean_squared_error(picture, reference))
+
+
+def psnr_of_error(mse: float) -> float:
+    """PSNR in dB of a mean squared error in squared levels; infinite for none."""
+    return math.inf if mse == 0 else 10 * math.log10(PEAK**2 / mse)
 
 
 def ms_ssim(picture: Image.Image, reference: Image.Image) -> float:
@@ -48,15 +52,15 @@ def ms_ssim(picture: Image.Image, reference: Image.Image) -> float:
     `eval` (pytorch-msssim).
 
     Raises:
-        QualityError: the extra is not installed.
+        MissingExtraError: it is not installed.
     """
     import torch
 
     try:
         from pytorch_msssim import ms_ssim as measure
     except ImportError as error:
-        raise QualityError(
-            'MS-SSIM needs pytorch-msssim: pip install "rnnconv-codec[eval]"'
+        raise MissingExtraError(
+            "MS-SSIM needs pytorch-msssim: pip install 'rnnconv-codec[eval]'"
         ) from error
 
     if min(reference.size) < MS_SSIM_MIN_SIDE:

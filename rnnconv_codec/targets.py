@@ -134,7 +134,8 @@ def encode_to_target(
 
     Raises:
         TargetError: it cannot be met; the message has the nearest that can.
-        QualityError: the quality cannot be measured.
+        QualityError: the picture is too small for this quality.
+        MissingExtraError: MS-SSIM needs the extra `eval`.
         RnncodecError: what `Codec.encode` raises.
     """
     if not target.is_quality and target.max_bytes(1, 1) is None:

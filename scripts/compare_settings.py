@@ -23,7 +23,7 @@ from rnnconv_codec.networks.config import config_from_dict
 from rnnconv_codec.training import codec as stage
 from rnnconv_codec.training.config import STAGE_DEFAULTS
 from rnnconv_codec.training.images import CropSampler
-from rnnconv_codec.training.model import TrainableCodec, code_batch
+from rnnconv_codec.training.model import TrainableCodec, code_batch, costs
 from rnnconv_codec.training.session import describe, training_images, validation_batch
 from rnnconv_codec.training.trainer import (
     Progress,
@@ -93,7 +93,7 @@ def main() -> None:
     for step in range(options.steps):
         image = sampler.batch(step)
         coded = code_batch(codec, image, binarizer=binarizer)
-        trainer.step(stage.balanced_loss(config.network, image, coded, running))
+        trainer.step(stage.balanced_loss(costs(config.network, image, coded), running))
     print(f"{options.set}: {(time.monotonic() - start) / options.steps:.2f} s per step")
     show("last", codec, crops)
     with trainer.averaged():

@@ -1,6 +1,9 @@
-"""Writes docs/RESULTS.md and weights/README.md from measurements.
+"""Writes docs/RESULTS.md, its plots and weights/README.md from measurements.
 
-python scripts/write_results.py --kodak kodak.json --dev dev.json --cold cold.json
+    python scripts/write_results.py --kodak kodak.json --dev dev.json [--cold cold.json]
+
+The first two are of `rnncodec eval --json`, with one or several models; the third is of
+`benchmarks/cold.py`, and without it the page keeps its section on speed. `make results` does all.
 """
 
 from __future__ import annotations
@@ -8,14 +11,26 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rnnconv_codec.weights import find_weights, load_model_file
+from rnnconv_codec.evaluation.bd_rate import Curve
+from rnnconv_codec.evaluation.plots import (
+    PlottedCurve,
+    curves_of,
+    rate_distortion_svg,
+)
+from rnnconv_codec.evaluation.points import METRIC_TITLES, METRICS, Metric
+from rnnconv_codec.evaluation.results import ModelResult, Results
+from rnnconv_codec.evaluation.tables import TextTable, bd_rate_table, points_table, slopes_table
+from rnnconv_codec.weights import DEFAULT_WEIGHTS, find_weights, load_model_file
 
 ROOT = Path(__file__).resolve().parent.parent
-RESULTS = ROOT / "docs" / "RESULTS.md"
+DOCS = ROOT / "docs"
+RESULTS = DOCS / "RESULTS.md"
 CARD = ROOT / "weights" / "README.md"
+SPEED_HEADING = "## Speed\n"
 
 CARD_HEAD = """\
 # Weights
@@ -25,89 +40,193 @@ Made by `python scripts/write_results.py`; do not edit. `rnncodec` finds these f
 `rnncodec train joint --run weights/state ...` goes on from it; it is not part of the wheel.
 """
 
-PUBLISHED = """\
-| at bpp | 0.25 | 0.5 | 1.0 | 1.5 | BD-rate to JPEG 4:2:0, PSNR / MS-SSIM |
-| --- | --- | --- | --- | --- | --- |
-| Toderici 2017 | 25.65 .9037 | 28.27 .9538 | 31.62 .9796 | 33.63 .9868 | +8.7 % / -13.5 % |
-| Johnston 2018 | 28.01 .9486 | 30.54 .9736 | 33.94 .9879 | 36.22 .9926 | -30.0 % / -43.1 % |
-| JPEG 4:2:0 | 25.14 .8489 | 29.20 .9463 | 32.81 .9802 | 35.19 .9884 | 0 |
-| WebP | 28.15 .9314 | 31.13 .9635 | 34.98 .9840 | 37.40 .9905 | |
-| Ballé 2017 | 29.21 .9446 | 31.92 .9705 | 35.49 .9860 | 38.22 .9924 | |
-"""
+DISTORTIONS = {"compact-mse": "mean squared error (RGB)"}
+"""What the networks were trained for, by name of the weights: the files do not say it."""
+
+
+@dataclass(frozen=True)
+class Published:
+    """A published curve on Kodak (RGB, means of 24 images) at `PUBLISHED_RATES`.
+
+    Attributes:
+        name: of the codec.
+        psnr: in dB.
+        ms_ssim: none if it was not published.
+        bd_rate: to JPEG 4:2:0, for PSNR and for MS-SSIM.
+        in_plot: what is measured here already is left out of the plots.
+    """
+
+    name: str
+    psnr: tuple[float, ...]
+    ms_ssim: tuple[float, ...] = ()
+    bd_rate: str = ""
+    in_plot: bool = True
+
+    def cells(self) -> tuple[str, ...]:
+        """A row of a table."""
+        values = [
+            f"{psnr:.2f}" + (f" {self.ms_ssim[i]:.4f}" if self.ms_ssim else "")
+            for i, psnr in enumerate(self.psnr)
+        ]
+        return (self.name, *values, self.bd_rate)
+
+
+PUBLISHED_RATES = (0.25, 0.5, 1.0, 1.5)
+PUBLISHED = (
+    Published(
+        "Toderici 2017",
+        (25.65, 28.27, 31.62, 33.63),
+        (0.9037, 0.9538, 0.9796, 0.9868),
+        "+8.7 % / -13.5 %",
+    ),
+    Published(
+        "Johnston 2018",
+        (28.01, 30.54, 33.94, 36.22),
+        (0.9486, 0.9736, 0.9879, 0.9926),
+        "-30.0 % / -43.1 %",
+    ),
+    Published(
+        "JPEG 4:2:0",
+        (25.14, 29.20, 32.81, 35.19),
+        (0.8489, 0.9463, 0.9802, 0.9884),
+        "0",
+        in_plot=False,
+    ),
+    Published(
+        "WebP",
+        (28.15, 31.13, 34.98, 37.40),
+        (0.9314, 0.9635, 0.9840, 0.9905),
+        in_plot=False,
+    ),
+    Published("JPEG 2000 (Kakadu)", (28.52, 30.87, 34.29, 36.65)),
+    Published(
+        "Ballé 2017",
+        (29.21, 31.92, 35.49, 38.22),
+        (0.9446, 0.9705, 0.9860, 0.9924),
+    ),
+)
 
 HEAD = """\
 # Results
 
 Made by `python scripts/write_results.py`; do not edit. The figures come from
 
-    rnncodec eval KODAK --json kodak.json
-    rnncodec eval DEV --json dev.json
-    python benchmarks/cold.py KODAK/kodim01.png --json cold.json
+    make results KODAK=DIR DEV=DIR WEIGHTS="{weights}"
+
+(`rnncodec eval` on both folders, all anchors), those on speed from `make speed KODAK=DIR`, with
+nothing else running. The default weights are `{default}`.
 
 Rates are those of whole files, in bits per pixel. PSNR (RGB) and MS-SSIM (mean of the channels)
 are means over the images. BD-rate: PCHIP over log rate, range of quality that both curves cover,
-curves of the means, against Pillow's progressive, optimised JPEG 4:2:0 measured on the same
-images; negative is better than JPEG. The Kodak images were neither trained on nor chosen by.
+against what Pillow's encoders make of the same images; negative means fewer bits than the anchor.
+It is given of the mean curves, as is usual, and as the mean over the images of each image's own:
+JPEG 2000 gives each image the same rate, which makes its mean curve look better. The Kodak images
+were neither trained on nor chosen by.
+
+Slope per iteration, on the mean curve from the iteration before: -dMSE/dbpp in squared levels per
+bit per pixel, and dB of PSNR per doubling of the rate. While the first falls strictly, the curve is
+convex: no iteration is worse than stopping earlier and spending its bits in another image.
 """
 
 
-def table(measurement: dict[str, Any], setting: str) -> str:
-    """One codec's mean points."""
-    rows = [f"| {setting} | bpp | PSNR / dB | MS-SSIM |", "| ---: | ---: | ---: | ---: |"]
-    rows += [
-        f"| {p['setting']} | {p['bpp']:.3f} | {p['psnr']:.2f} | {p['ms_ssim']:.4f} |"
-        for p in measurement["means"]
+def markdown(table: TextTable, *, title: bool = True) -> str:
+    """A table of an evaluation."""
+    aligned = [":---" if i < table.names else "---:" for i in range(len(table.headings))]
+    rows = [table.headings, tuple(aligned), *table.rows]
+    heading = f"{table.title}:\n\n" if title else ""
+    return heading + "".join(f"| {' | '.join(row)} |\n" for row in rows)
+
+
+def published_table() -> str:
+    """The published curves."""
+    headings = ("at bpp", *map(str, PUBLISHED_RATES), "BD-rate to JPEG 4:2:0, PSNR / MS-SSIM")
+    return markdown(
+        TextTable("", headings, [p.cells() for p in PUBLISHED], names=len(headings)), title=False
+    )
+
+
+def published_curves(metric: Metric) -> list[PlottedCurve]:
+    """The published curves of a metric, to be drawn beside measured ones."""
+    return [
+        PlottedCurve(published.name, "published", Curve(PUBLISHED_RATES, values))
+        for published in PUBLISHED
+        if published.in_plot and (values := getattr(published, metric))
     ]
-    return "\n".join(rows) + "\n"
 
 
-def section(name: str, result: dict[str, Any]) -> str:
-    """One set of images."""
-    ours, jpeg = result["measurements"]
-    count = len(ours["images"])
-    parts = [f"## {name} ({count} images)\n"]
-    for anchor, delta in result["bd_rate"].items():
+def section(name: str, results: Results, *, with_published: bool) -> str:
+    """One set of images: plots, which are written beside the page, and tables."""
+    parts = [f"## {name} ({len(results.images)} images)\n"]
+    for metric in METRICS:
+        curves = curves_of(results, metric)
+        if with_published:
+            curves += published_curves(metric)
+        title = METRIC_TITLES[metric]
+        svg = rate_distortion_svg(f"{name}, {title}", metric, curves)
+        if svg is None:
+            raise SystemExit(f"{name}: nothing to plot")
+        path = DOCS / f"{name.lower()}-{title.lower()}.svg"
+        path.write_text(svg)
+        parts.append(f"![{title} over bits per pixel on {name}]({path.name})\n")
+    parts.append(markdown(bd_rate_table(results)))
+    for model in results.models:
+        parts.append(markdown(points_table(model.measurement)))
+        parts.append(markdown(slopes_table(model)))
+    if with_published:
         parts.append(
-            f"`{ours['name']}` (model `{result['model_id']}`) against {anchor}: BD-rate "
-            f"**{delta['psnr']:+.1f} %** in PSNR, **{delta['ms_ssim']:+.1f} %** in MS-SSIM.\n"
+            "Published curves on Kodak, for orientation (JPEG's differ by 0.2 to 0.5 dB among "
+            "sources; dashed in the plots):\n"
         )
-    parts.append(table(ours, "iterations"))
-    parts.append(f"{jpeg['name']}:\n")
-    parts.append(table(jpeg, "quality"))
+        parts.append(published_table())
+    parts.append("The anchors:\n")
+    for anchor in results.anchors:
+        parts.append(f"{anchor.name}: {anchor.description}.\n")
+        parts.append(markdown(points_table(anchor), title=False))
     return "\n".join(parts)
 
 
-def card(kodak: dict[str, Any], dev: dict[str, Any]) -> str:
-    """The model card, from the weights file itself and the measurements."""
-    path = find_weights(kodak["measurements"][0]["name"])
-    model = load_model_file(path)
-    if model.model_id.hex() != kodak["model_id"] or kodak["model_id"] != dev["model_id"]:
-        raise SystemExit("the measurements were made with other weights than the installed ones")
-    stages = model.training["stages"]
+def speed(cold: dict[str, Any]) -> str:
+    """What `benchmarks/cold.py` measured."""
+    times = cold["median_seconds"]
+    return (
+        f"{SPEED_HEADING}\nWhole commands, process start to exit, all iterations, "
+        f"{cold['picture']} ({cold['pixels'] / 1e6:.2f} megapixels), {cold['cores']} cores "
+        f"({cold['machine']}), median of {len(cold['seconds']['encode'])}: encode "
+        f"{times['encode']:.1f} s, decode {times['decode']:.1f} s, info {times['info']:.2f} s.\n"
+    )
+
+
+def speed_of_the_page() -> str:
+    """The section on speed that the page has now."""
+    return SPEED_HEADING + RESULTS.read_text().partition(SPEED_HEADING)[2]
+
+
+def card(model: ModelResult, sets: dict[str, Results]) -> str:
+    """The card of a model, from the weights file itself and the measurements."""
+    path = find_weights(model.name)
+    loaded = load_model_file(path)
+    stages = loaded.training["stages"]
     hours = sum(stage["seconds"] for stage in stages) / 3600
     rows = "\n".join(
         f"| {s['stage']} | {s['step']} | {s['seconds'] / 60:.0f} |" for s in stages if s["step"]
     )
-    parameters = sum(tensor.numel() for tensor in model.tensors.values())
-    deltas = [result["bd_rate"]["JPEG 4:2:0"] for result in (kodak, dev)]
+    parameters = sum(tensor.numel() for tensor in loaded.tensors.values())
+    default = " (the default)" if loaded.name == DEFAULT_WEIGHTS else ""
     figures = "\n".join(
-        f"| {name} | {delta['psnr']:+.1f} % | {delta['ms_ssim']:+.1f} % | "
-        f"{result['measurements'][0]['means'][0]['bpp']:.3f} to "
-        f"{result['measurements'][0]['means'][-1]['bpp']:.3f} | "
-        f"{result['measurements'][0]['means'][0]['psnr']:.1f} to "
-        f"{result['measurements'][0]['means'][-1]['psnr']:.1f} |"
-        for name, result, delta in zip(("Kodak", "dev"), (kodak, dev), deltas, strict=True)
+        figures_row(name, results, same_model(model, results, loaded.model_id.hex()))
+        for name, results in sets.items()
     )
-    return f"""{CARD_HEAD}
-## {model.name}
+    distortion = DISTORTIONS.get(loaded.name)
+    return f"""
+## {loaded.name}{default}
 
 | | |
 | --- | --- |
-| preset | `{model.config.preset}`, {model.config.iterations} iterations |
+| preset | `{loaded.config.preset}`, {loaded.config.iterations} iterations |
 | parameters | {parameters / 1e6:.2f} million |
-| file | {path.stat().st_size / 1e6:.1f} MB, model id `{model.model_id.hex()}` |
+| file | {path.stat().st_size / 1e6:.1f} MB, model id `{loaded.model_id.hex()}` |
 | SHA-256 | `{hashlib.sha256(path.read_bytes()).hexdigest()}` |
-| distortion | mean squared error (RGB) |
+{f"| distortion | {distortion} |" if distortion else ""}
 | training data | 837 photographs: BSDS500, CID22 (training part), Unsplash and CC photographs |
 | chosen by | 40 validation photographs of CID22 (`dev`); Kodak only for reporting |
 | training | {hours:.1f} hours on two CPU cores, see [docs/TRAINING.md](../docs/TRAINING.md) |
@@ -119,40 +238,55 @@ def card(kodak: dict[str, Any], dev: dict[str, Any]) -> str:
 | images | BD-rate to JPEG 4:2:0, PSNR | MS-SSIM | bpp | PSNR / dB |
 | --- | ---: | ---: | --- | --- |
 {figures}
+"""
 
+
+def same_model(model: ModelResult, results: Results, installed_id: str) -> ModelResult:
+    """The model of a set of images, which must be the one that is installed."""
+    for found in results.models:
+        if found.name == model.name and found.model_id == installed_id:
+            return found
+    raise SystemExit(f"{model.name} was not measured on all images with the installed weights")
+
+
+def figures_row(name: str, results: Results, model: ModelResult) -> str:
+    """A line of the card."""
+    delta = results.bd_rates(model)["JPEG 4:2:0"]
+    first, last = model.measurement.means[0], model.measurement.means[-1]
+    return (
+        f"| {name} | {delta['psnr']:+.1f} % | {delta['ms_ssim']:+.1f} % | "
+        f"{first.bpp:.3f} to {last.bpp:.3f} | {first.psnr:.1f} to {last.psnr:.1f} |"
+    )
+
+
+CARD_TAIL = """
 Trained on natural photographs of 8 bits per channel. Drawings, text and screenshots are coded
 correctly but no better than by codecs made for them.
 """
 
 
 def main() -> None:
-    """Read the measurements, write the page."""
+    """Read the measurements, write the pages."""
     parser = argparse.ArgumentParser(description=__doc__)
-    for name in ("kodak", "dev", "cold"):
+    for name in ("kodak", "dev"):
         parser.add_argument(f"--{name}", type=Path, required=True)
+    parser.add_argument("--cold", type=Path)
     options = parser.parse_args()
-    kodak, dev, cold = (
-        json.loads(path.read_text()) for path in (options.kodak, options.dev, options.cold)
+    sets = {
+        name: Results.from_json(path.read_text())
+        for name, path in (("Kodak", options.kodak), ("dev", options.dev))
+    }
+    models = sets["Kodak"].models
+    cards = [card(model, sets) for model in models]
+    head = HEAD.format(weights=" ".join(m.name for m in models), default=DEFAULT_WEIGHTS)
+    sections = [
+        section(name, results, with_published=name == "Kodak") for name, results in sets.items()
+    ]
+    last = (
+        speed_of_the_page() if options.cold is None else speed(json.loads(options.cold.read_text()))
     )
-    times = cold["median_seconds"]
-    text = "\n".join(
-        [
-            HEAD,
-            section("Kodak", kodak),
-            "Published curves on Kodak, for orientation (JPEG's differ by 0.2 to 0.5 dB among "
-            "sources):\n",
-            PUBLISHED,
-            section("dev", dev),
-            "## Speed\n",
-            f"Whole commands, process start to exit, all iterations, {cold['picture']} "
-            f"({cold['pixels'] / 1e6:.2f} megapixels), {cold['cores']} cores "
-            f"({cold['machine']}), median of {len(cold['seconds']['encode'])}: encode "
-            f"{times['encode']:.1f} s, decode {times['decode']:.1f} s, info "
-            f"{times['info']:.2f} s.\n",
-        ]
-    )
-    RESULTS.write_text(text)
-    CARD.write_text(card(kodak, dev))
+    RESULTS.write_text("\n".join([head, *sections, last]))
+    CARD.write_text(CARD_HEAD + "".join(cards) + CARD_TAIL)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,8 @@ from PIL import Image
 
 from rnnconv_codec.cli.group import cli
 from rnnconv_codec.codec import Codec
-from rnnconv_codec.evaluation.jpeg import QUALITIES, jpeg_bytes, jpeg_within
+from rnnconv_codec.evaluation.anchors import JPEG_420
+from rnnconv_codec.evaluation.jpeg import QUALITIES, JpegSizes
 from rnnconv_codec.evaluation.strip import (
     Panel,
     central_region,
@@ -43,15 +44,15 @@ def test_the_jpeg_is_the_best_that_is_not_larger(
     photograph: Photograph, mode: str, max_bytes: int
 ) -> None:
     image = photograph("chelsea").crop((100, 50, 300, 200)).convert(mode)
-    quality, data = jpeg_within(image, max_bytes)
-    assert len(data) <= max_bytes
-    assert data == jpeg_bytes(image, quality)
-    assert len(jpeg_bytes(image, quality + 1)) > max_bytes
+    sizes = JpegSizes(image)
+    quality = sizes.within(max_bytes)
+    assert len(sizes.file(quality)) <= max_bytes
+    assert sizes.file(quality) == JPEG_420.encode(image, quality)
+    assert len(JPEG_420.encode(image, quality + 1)) > max_bytes
 
 
 def test_without_a_jpeg_that_is_small_enough_it_is_the_smallest(photograph: Photograph) -> None:
-    image = photograph("chelsea")
-    assert jpeg_within(image, 10) == (QUALITIES[0], jpeg_bytes(image, QUALITIES[0]))
+    assert JpegSizes(photograph("chelsea")).within(10) == QUALITIES[0]
 
 
 def test_panels_tell_rate_and_quality(tiny_codec: Codec, photograph: Photograph) -> None:

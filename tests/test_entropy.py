@@ -46,6 +46,8 @@ def trained() -> ContextModel:
             parameter.mul_(
                 torch.exp(torch.randn(parameter.shape[0])).view(-1, *[1] * (parameter.dim() - 1))
             )
+            if "from_finer" in name or "deeper" in name:
+                parameter.add_(0.1 * torch.randn_like(parameter))
             if "bias" in name:
                 parameter.add_(torch.randn_like(parameter))
     return model
@@ -74,7 +76,10 @@ def all_logits(model: IntegerContextModel, codes: list[list[Tensor]]) -> list[Te
         coarser = None
         for index, grid in enumerate(model.grids):
             bits = (grids[index] > 0).to(grid.dtype)
-            passes = grid.begin(states[index], coarser, iteration, SIZES[index])
+            finer = None
+            if grid.sees_finer and (finer_state := states[index + 1]) is not None:
+                finer = model.grids[index + 1].features(finer_state, iteration)
+            passes = grid.begin(states[index], coarser, finer, iteration, SIZES[index])
             for chunk in bits.chunk(grid.groups, 1):
                 logits.append(passes.logits())
                 passes.push(chunk)
@@ -103,7 +108,13 @@ def test_the_trained_model_is_the_integer_model(trained: ContextModel) -> None:
 
     for iteration, grids in enumerate(codes):
         with torch.no_grad():
-            bits, states = trained(states, grids, iteration)
+            coded, bits, states = trained(
+                states,
+                iteration,
+                [(1, *size) for size in SIZES],
+                lambda grid, channels, _, known=grids: known[grid][:, channels],
+            )
+        assert all(torch.equal(a, b) for a, b in zip(coded, grids, strict=True))
         first = iteration * per_iteration
         coarse = torch.cat(logits[first : first + CONFIG.groups], 1)
         fine = torch.cat(logits[first + CONFIG.groups : first + per_iteration], 1)
@@ -131,12 +142,31 @@ def test_logits_of_a_group_do_not_depend_on_it_or_on_later_ones(trained: Context
 def test_segments_give_the_codes_back(trained: ContextModel, dtype: torch.dtype) -> None:
     codes = random_codes(4)
     encoder = SegmentCoder(integer_model(trained), SIZES)
-    segments = [encoder.encode(grids) for grids in codes]
+    coded = [encoder.encode(grids, [None, None]) for grids in codes]
 
     decoder = SegmentCoder(integer_model(trained, dtype), SIZES)
 
-    for segment, grids in zip(segments, codes, strict=True):
+    for (decided, segment), grids in zip(coded, codes, strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(decided, grids, strict=True))
         assert all(torch.equal(a, b) for a, b in zip(decoder.decode(segment), grids, strict=True))
+
+
+def test_the_rate_gain_makes_unlikely_codes_rarer(trained: ContextModel) -> None:
+    generator = torch.Generator().manual_seed(5)
+    activations = [
+        torch.randn(1, grid.channels, *size, generator=generator)
+        for grid, size in zip(GRIDS, SIZES, strict=True)
+    ]
+    gains: list[Tensor | None] = [torch.full((1, grid.channels, 1, 1), 0.3) for grid in GRIDS]
+
+    plain, longer = SegmentCoder(integer_model(trained), SIZES).encode(activations, [None, None])
+    aware, shorter = SegmentCoder(integer_model(trained), SIZES).encode(activations, gains)
+
+    assert len(shorter) < len(longer)
+    changed = torch.cat([(a != b).flatten() for a, b in zip(plain, aware, strict=True)])
+    assert 0 < int(changed.sum()) < changed.numel() / 2
+    decoded = SegmentCoder(integer_model(trained), SIZES).decode(shorter)
+    assert all(torch.equal(a, b) for a, b in zip(decoded, aware, strict=True))
 
 
 def test_a_model_that_could_leave_the_exact_range_is_refused(trained: ContextModel) -> None:

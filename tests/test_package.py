@@ -56,10 +56,14 @@ def test_the_version_is_that_of_the_project() -> None:
     assert f'\nversion = "{rnnconv_codec.__version__}"\n' in PROJECT
 
 
-def test_a_wheel_has_the_code_its_type_marker_and_the_weights(tmp_path: Path) -> None:
+def test_a_wheel_has_code_templates_type_marker_and_weights(tmp_path: Path) -> None:
     with zipfile.ZipFile(build("wheel", tmp_path)) as wheel:
         found = set(wheel.namelist())
-    assert {"rnnconv_codec/cli/__init__.py", "rnnconv_codec/py.typed"} <= found
+    assert {
+        "rnnconv_codec/cli/__init__.py",
+        "rnnconv_codec/evaluation/templates/report.html.j2",
+        "rnnconv_codec/py.typed",
+    } <= found
     packed = {name for name in found if name.endswith(".safetensors")}
     assert packed == {f"rnnconv_codec/weights_data/{name}" for name in WEIGHTS}
     folders = {name.split("/")[0] for name in found}

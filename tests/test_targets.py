@@ -15,7 +15,13 @@ import rnnconv_codec
 from rnnconv_codec.cli.group import cli
 from rnnconv_codec.codec import Codec
 from rnnconv_codec.container import inspect
-from rnnconv_codec.errors import ArgumentError, IterationsError, QualityError, TargetError
+from rnnconv_codec.errors import (
+    ArgumentError,
+    IterationsError,
+    MissingExtraError,
+    QualityError,
+    TargetError,
+)
 from rnnconv_codec.metrics import ms_ssim, psnr
 from rnnconv_codec.targets import WHOLE, Target, encode_to_target, truncate
 
@@ -36,6 +42,10 @@ def data(tiny_codec: Codec, picture: Image.Image) -> bytes:
 def sizes(data: bytes) -> list[int]:
     """The file's bytes after each iteration."""
     return [len(truncate(data, iterations=count)) for count in (1, 2, 3)]
+
+
+def target_of(**bounds: Any) -> Target:
+    return Target(**bounds)
 
 
 # --- bounds on the size ----------------------------------------------------------------------
@@ -92,11 +102,11 @@ def test_a_picture_has_the_fewest_iterations_that_are_good_enough(
     reached = [measure(tiny_codec.decode(data, iterations=count), picture) for count in (1, 2, 3)]
     assert reached == sorted(reached)
     for count, quality in enumerate(reached, 1):
-        encoded = encode_to_target(tiny_codec, picture, Target(**{name: quality}))
+        encoded = encode_to_target(tiny_codec, picture, target_of(**{name: quality}))
         assert encoded == truncate(data, iterations=count)
     nearest = f"{reached[2]:.2f} dB" if name == "psnr" else f"{reached[2]:.4f}"
     with pytest.raises(TargetError, match=f"all 3 iterations give {nearest}"):
-        encode_to_target(tiny_codec, picture, Target(**{name: reached[2] + 1e-4}))
+        encode_to_target(tiny_codec, picture, target_of(**{name: reached[2] + 1e-4}))
 
 
 def test_ms_ssim_of_small_pictures_cannot_be_asked_for(
@@ -117,7 +127,7 @@ def test_ms_ssim_without_its_library_says_what_to_install(
         return real_import(name, *arguments)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(QualityError, match=r"rnnconv-codec\[eval\]"):
+    with pytest.raises(MissingExtraError, match=r"rnnconv-codec\[eval\]"):
         encode_to_target(tiny_codec, picture, Target(ms_ssim=0.5))
 
 
@@ -139,7 +149,7 @@ def test_ms_ssim_without_its_library_says_what_to_install(
 )
 def test_what_makes_no_sense_is_an_error(bounds: dict[str, Any]) -> None:
     with pytest.raises(ArgumentError):
-        Target(**bounds)
+        target_of(**bounds)
 
 
 def test_a_file_does_not_tell_qualities(data: bytes) -> None:

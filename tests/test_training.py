@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import pytorch_msssim
+import skimage.data
 import torch
 from click.testing import CliRunner
 from PIL import Image
@@ -21,7 +23,7 @@ from rnnconv_codec.container import inspect
 from rnnconv_codec.errors import TrainingError
 from rnnconv_codec.networks.config import CompactConfig, ContextModelConfig, TodericiConfig
 from rnnconv_codec.training import config as training_config
-from rnnconv_codec.training.config import TrainingConfig
+from rnnconv_codec.training.config import TrainingConfig, from_settings, to_settings
 from rnnconv_codec.training.export import export_weights
 from rnnconv_codec.training.graft import choose_codes, pair_channels
 from rnnconv_codec.training.images import (
@@ -30,7 +32,9 @@ from rnnconv_codec.training.images import (
     high_entropy_tiles,
     load_image,
     load_images,
+    to_tensor,
 )
+from rnnconv_codec.training.model import MS_SSIM_SCALE, Coded, distortions
 from rnnconv_codec.training.session import RunFolder, Stretch, validation_batch
 from rnnconv_codec.training.stages import STAGE_FUNCTIONS
 from rnnconv_codec.training.trainer import Limits, Schedule, load_state
@@ -60,8 +64,6 @@ QUIET = Console(quiet=True)
 @pytest.fixture(scope="module")
 def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of two photographs, one of them a coarse JPEG."""
-    import skimage.data
-
     folder = tmp_path_factory.mktemp("photographs")
     Image.fromarray(skimage.data.coffee()).save(folder / "coffee.png")
     (folder / "below").mkdir()
@@ -127,8 +129,6 @@ def test_the_exported_weights_cost_what_training_said(run: Path, tmp_path: Path)
     path = tmp_path / "w.safetensors"
     export_weights(run / "joint.safetensors", path)
     codec = Codec.load(path)
-    import skimage.data
-
     whole = Image.fromarray(skimage.data.coffee())
     left, top = (whole.width - 128) // 2, (whole.height - 128) // 2
     crops = [whole.crop((left, top, left + 128, top + 128))]
@@ -253,6 +253,30 @@ def test_a_damaged_state_is_an_error(tmp_path: Path, content: bytes) -> None:
         load_state(path)
 
 
+def test_settings_survive_json_and_unknown_ones_are_an_error() -> None:
+    config = TrainingConfig("joint", TINY, ms_ssim_weight=0.3, crop_size=176)
+    saved = json.loads(json.dumps(to_settings(config)))
+
+    assert from_settings(saved) == config
+    del saved["ms_ssim_weight"]
+    assert from_settings(saved) == TrainingConfig("joint", TINY, crop_size=176)
+    with pytest.raises(TrainingError):
+        from_settings({**saved, "unheard_of": 1})
+
+
+def test_the_mixed_distortion_goes_from_mse_to_ms_ssim() -> None:
+    image = to_tensor(skimage.data.astronaut()[None, 100:276, 100:276].copy())
+    noisy = image + 0.05 * torch.randn(image.shape, generator=torch.Generator().manual_seed(0))
+    coded = Coded([noisy], torch.zeros(1, 1))
+    ms_ssim = 1 - float(pytorch_msssim.ms_ssim((noisy + 1) / 2, (image + 1) / 2, data_range=1.0))
+
+    mse, half, whole = (float(distortions(TINY, image, coded, w)[0]) for w in (0.0, 0.5, 1.0))
+
+    assert mse == pytest.approx(float((noisy - image).square().mean()))
+    assert whole == pytest.approx(MS_SSIM_SCALE * ms_ssim, rel=1e-3)
+    assert half == pytest.approx((mse + whole) / 2, rel=1e-3)
+
+
 # --- crops -----------------------------------------------------------------------------------
 
 
@@ -344,6 +368,14 @@ def test_the_command_trains_and_exports(tmp_path: Path, photographs: Path) -> No
     assert result.exit_code == 0, result.output
     saved = json.loads((tmp_path / "run" / "transform-fine.json").read_text())
     assert saved["crops"] == "high-entropy" and saved["seed"] == 3
+
+    again = [*common[:-1], tmp_path / "again", "--config", tmp_path / "run" / "transform-fine.json"]
+    result = runner.invoke(cli, list(map(str, ["train", "transform-fine", *again, "--steps", "1"])))
+    assert result.exit_code == 0, result.output
+    replayed = json.loads((tmp_path / "again" / "transform-fine.json").read_text())
+    assert replayed == {**saved, "steps": 1}
+    other_stage = runner.invoke(cli, list(map(str, ["train", "joint", *again])))
+    assert other_stage.exit_code == 1 and "transform-fine" in other_stage.output
 
     missing = runner.invoke(cli, list(map(str, ["train", "joint", *common])))
     assert missing.exit_code == 1 and "Traceback" not in missing.output

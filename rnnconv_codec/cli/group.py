@@ -26,7 +26,7 @@ INTERRUPTED_STATUS = 130
 _COMMANDS = {
     "encode": ("rnnconv_codec.cli.encode", "encode", "Compress images into .rnc files."),
     "decode": ("rnnconv_codec.cli.decode", "decode", "Turn .rnc files back into images."),
-    "info": ("rnnconv_codec.cli.info", "info", "Describe an .rnc file."),
+    "info": ("rnnconv_codec.cli.info", "info", "Describe an .rnc file, or weights."),
     "truncate": (
         "rnnconv_codec.cli.truncate",
         "truncate_command",

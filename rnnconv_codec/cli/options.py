@@ -37,9 +37,11 @@ _UNITS = {"": 1, "k": 1000, "m": 1_000_000}
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
 
-def input_argument(metavar: str = "IN") -> Callable[[Decorated], Decorated]:
+def input_argument(
+    metavar: str = "IN", *, required: bool = True
+) -> Callable[[Decorated], Decorated]:
     """The file to read. Whether it is there is checked when it is read: status 1, not 2."""
-    return click.argument("source", metavar=metavar, type=FileOrStream())
+    return click.argument("source", metavar=metavar, type=FileOrStream(), required=required)
 
 
 def output_option(default: str) -> Callable[[Decorated], Decorated]:
@@ -120,12 +122,14 @@ def target_of(**bounds: Any) -> Target:
     return Target(**bounds)
 
 
-def weights_option(default: str) -> Callable[[Decorated], Decorated]:
+def weights_option(default: str, *, multiple: bool = False) -> Callable[[Decorated], Decorated]:
     """`--weights NAME|PATH`; `default` says which weights are used without it."""
+    repeated = " May be repeated." if multiple else ""
     return click.option(
         "--weights",
         metavar="NAME|PATH",
-        help=f"Installed weights, or a .safetensors file.  [default: {default}]",
+        multiple=multiple,
+        help=f"Installed weights, or a .safetensors file.{repeated}  [default: {default}]",
     )
 
 

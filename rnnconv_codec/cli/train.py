@@ -50,6 +50,13 @@ _folder = click.Path(path_type=Path)
     show_default=True,
     help="Network; toderici has only the stage joint, from random weights.",
 )
+@click.option(
+    "--config",
+    metavar="FILE",
+    type=_folder,
+    help="Settings to start from: the STAGE.json of a run.  [default: those of the run, if the "
+    "stage was begun, else the stage's own]",
+)
 @click.option("--steps", metavar="N", type=click.IntRange(1), help="Steps of the whole stage.")
 @click.option(
     "--decay-steps",
@@ -73,6 +80,12 @@ _folder = click.Path(path_type=Path)
 )
 @click.option("--context-learning-rate", metavar="R", type=_positive, help="Of the context model.")
 @click.option(
+    "--ms-ssim-weight",
+    metavar="W",
+    type=click.FloatRange(0, 1),
+    help="Share of MS-SSIM in the distortion; crops of 176 or more.  [default: 0, MSE alone]",
+)
+@click.option(
     "--validate-every",
     metavar="M",
     type=_positive,
@@ -88,8 +101,8 @@ def train(**options: object) -> None:
 
     The stages are transform-fine, transform-coarse, graft, context and joint, each starting
     where the one before ended. Each validation prints bpp:PSNR of every iteration and the mean
-    log of J = MSE + lambda R, and adds a line to DIR/log.jsonl. Without an option, the stage's
-    own setting is used: see docs/TRAINING.md.
+    log of J = MSE + lambda R, and adds a line to DIR/log.jsonl. Without an option, the
+    setting of --config is used, or of the begun run, or the stage's own: see docs/TRAINING.md.
     """
     from rnnconv_codec.training.stages import StretchOptions, train_stretch
 

@@ -8,8 +8,9 @@ Fixed point: a value q stands for q / 2^FRACTION_BITS. Weights are int8 with a p
 per output channel. Per grid g and iteration t, with b the codes as 0/1 and [·] rounding to fixed
 point, a ReLU that clips at 255 written clip():
 
-    f = clip([S] + e_t + [up(coarse features)])    S = Σ_{s<t} acc_s * b_s, 3x3
-    f = clip([h * f] + f)                          3x3
+    f = clip([S] + e_t + [up(coarse features)] + [down(fine features)])
+                                                   S = Σ_{s<t} acc_s * b_s, 3x3
+    f = clip([h_i * f] + f)                        3x3, for each of the hidden layers
     c = clip([m * b] + [p * f])                    3x3 masked: earlier channel groups only
     logit = [o_t * f] + [n_t * c]                  1x1, n_t masked: own and earlier groups
 """
@@ -17,6 +18,8 @@ point, a ReLU that clips at 255 written clip():
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -32,6 +35,12 @@ from rnnconv_codec.entropy.fixed_point import (
     UNIT,
 )
 from rnnconv_codec.networks.config import CodeGrid, ContextModelConfig
+
+Decide = Callable[[slice, Tensor], Tensor]
+"""From the channels of a group and their logits (N, C, h, w) to its codes, -1.0 or +1.0."""
+
+DecideGrid = Callable[[int, slice, Tensor], Tensor]
+"""The same of all grids: the index of the grid comes first."""
 
 
 def round_half_up(values: Tensor) -> Tensor:
@@ -121,6 +130,11 @@ class QuantisedConv2d(nn.Conv2d):
         return to_fixed_point(functional.conv2d(input, weight, bias, padding=self.padding))
 
 
+def block(channels: int, group: int, groups: int) -> slice:
+    """The channels of one of `groups` channel groups."""
+    return slice(group * channels // groups, (group + 1) * channels // groups)
+
+
 def group_masks(channels: int, hidden: int, groups: int) -> tuple[Tensor, Tensor]:
     """Masks of the convolutions inside an iteration.
 
@@ -143,13 +157,21 @@ class GridContextModel(nn.Module):
         iterations: of the codec.
         config: sizes.
         coarser: whether it also sees the features of the next coarser grid.
+        finer: whether it also sees those of the next finer grid, of earlier iterations.
     """
 
     def __init__(
-        self, grid: CodeGrid, iterations: int, config: ContextModelConfig, *, coarser: bool
+        self,
+        grid: CodeGrid,
+        iterations: int,
+        config: ContextModelConfig,
+        *,
+        coarser: bool,
+        finer: bool,
     ) -> None:
         super().__init__()
         hidden, groups = config.hidden_channels, config.groups
+        self.channels, self.hidden_channels, self.groups = grid.channels, hidden, groups
         codes_to_hidden, hidden_to_codes = group_masks(grid.channels, hidden, groups)
         self.accumulate = nn.Parameter(torch.empty(hidden, grid.channels, 3, 3))
         nn.init.kaiming_uniform_(self.accumulate, a=math.sqrt(5))
@@ -157,7 +179,11 @@ class GridContextModel(nn.Module):
         self.iteration_bias = nn.Parameter(torch.zeros(iterations, hidden))
         self.feature_bias = nn.Parameter(torch.zeros(iterations, hidden))
         self.from_coarser = QuantisedConv2d(hidden, 4 * hidden, 1) if coarser else None
+        self.from_finer = QuantisedConv2d(4 * hidden, hidden, 1, bias=False) if finer else None
         self.hidden = QuantisedConv2d(hidden, hidden, 3)
+        self.deeper = nn.ModuleList(
+            QuantisedConv2d(hidden, hidden, 3) for _ in range(config.hidden_layers - 1)
+        )
         self.pointwise = QuantisedConv2d(hidden, hidden, 1)
         self.masked = QuantisedConv2d(
             grid.channels, hidden, 3, bias=False, on_codes=True, mask=codes_to_hidden
@@ -170,6 +196,12 @@ class GridContextModel(nn.Module):
             for _ in range(iterations)
         )
         with torch.no_grad():
+            # What adds to a context that does without it starts at nothing.
+            for added in (self.from_finer, *self.deeper):
+                if added is not None:
+                    added.weight.zero_()
+                    if added.bias is not None:
+                        added.bias.zero_()
             for head in (*self.heads, *self.masked_heads):
                 head.weight.mul_(0.1)
 
@@ -189,23 +221,33 @@ class GridContextModel(nn.Module):
         return added if state is None else state + added
 
     def features(self, state: Tensor, iteration: int) -> Tensor:
-        """What the next finer grid sees of a running state."""
+        """What the next finer and the next coarser grid see of a running state."""
         bias = to_fixed_point(self.feature_bias[iteration]).view(1, -1, 1, 1)
         return clip(to_fixed_point(state) + bias)
 
     def forward(
-        self, state: Tensor | None, bits: Tensor, coarser: Tensor | None, iteration: int
-    ) -> Tensor:
-        """Logits of all codes of an iteration, each from what is decoded before it.
+        self,
+        state: Tensor | None,
+        coarser: Tensor | None,
+        finer: Tensor | None,
+        iteration: int,
+        size: tuple[int, int, int],
+        decide: Decide,
+    ) -> tuple[Tensor, Tensor]:
+        """Codes of an iteration and their logits, each from what is decoded before it.
 
         Args:
             state: running state (N, hidden, h, w) of earlier iterations, None in the first.
-            bits: (N, channels, h, w), the iteration's codes as 0/1.
             coarser: features (N, hidden, h/2, w/2) of the coarser grid, if there is one.
+            finer: features (N, hidden, 2h, 2w) of the finer grid before this iteration, if
+                there are any.
             iteration: 0-based.
+            size: N, h and w.
+            decide: the codes of each group, given its logits.
 
         Returns:
-            (N, channels, h, w): logits of bit 1, fixed point within ±`MAX_LOGIT`.
+            Codes (N, channels, h, w), -1.0 or +1.0, and the logits of +1, of the same shape,
+            fixed point within ±`MAX_LOGIT`.
         """
         base = to_fixed_point(self.iteration_bias[iteration]).view(1, -1, 1, 1)
         if state is not None:
@@ -213,13 +255,38 @@ class GridContextModel(nn.Module):
         if self.from_coarser is not None:
             assert coarser is not None
             base = base + functional.pixel_shuffle(self.from_coarser(coarser), 2)
-        if base.shape[2:] != bits.shape[2:]:
-            base = base.expand(bits.shape[0], -1, *bits.shape[2:])
-        context = clip(base)
-        context = clip(self.hidden(context) + context)
-        current = clip(self.masked(bits) + self.pointwise(context))
-        logits: Tensor = self.heads[iteration](context) + self.masked_heads[iteration](current)
-        return logits.clamp(-MAX_LOGIT / UNIT, MAX_LOGIT / UNIT)
+        if self.from_finer is not None and finer is not None:
+            base = base + self.from_finer(functional.pixel_unshuffle(finer, 2))
+        context = clip(base.expand(size[0], -1, *size[1:]))
+        for layer in (self.hidden, *self.deeper):
+            context = clip(layer(context) + context)
+        pointwise, from_heads = self.pointwise(context), self.heads[iteration](context)
+        masked = _quantised_weight(self.masked)
+        masked_head = _quantised_weight(self.masked_heads[iteration])
+        features: list[Tensor] = []
+        codes: list[Tensor] = []
+        logits: list[Tensor] = []
+        for group in range(self.groups):
+            # What `masked` leaves out of both weights is not computed either.
+            hidden_block = block(self.hidden_channels, group, self.groups)
+            code_block = block(self.channels, group, self.groups)
+            current = pointwise[:, hidden_block]
+            if codes:
+                known = (torch.cat(codes, 1) + 1) / 2
+                weight = masked[hidden_block, : known.shape[1]]
+                current = current + to_fixed_point(functional.conv2d(known, weight, padding=1))
+            features.append(clip(current))
+            weight = masked_head[code_block, : hidden_block.stop]
+            from_codes = functional.conv2d(torch.cat(features, 1), weight)
+            logit = from_heads[:, code_block] + to_fixed_point(from_codes)
+            logits.append(logit.clamp(-MAX_LOGIT / UNIT, MAX_LOGIT / UNIT))
+            codes.append(decide(code_block, logits[-1]))
+        return torch.cat(codes, 1), torch.cat(logits, 1)
+
+
+def _quantised_weight(layer: nn.Module) -> Tensor:
+    assert isinstance(layer, QuantisedConv2d)
+    return layer.quantised()[0]
 
 
 def information(code: Tensor, logits: Tensor) -> Tensor:
@@ -246,33 +313,54 @@ class ContextModel(nn.Module):
     ) -> None:
         super().__init__()
         self.grids = nn.ModuleList(
-            GridContextModel(grid, iterations, config, coarser=index > 0)
+            GridContextModel(
+                grid,
+                iterations,
+                config,
+                coarser=index > 0,
+                finer=config.from_finer and index + 1 < len(grids),
+            )
             for index, grid in enumerate(grids)
         )
 
     def forward(
-        self, states: list[Tensor | None], codes: list[Tensor], iteration: int
-    ) -> tuple[Tensor, list[Tensor | None]]:
-        """Information in the codes of one iteration.
+        self,
+        states: list[Tensor | None],
+        iteration: int,
+        sizes: list[tuple[int, int, int]],
+        decide: DecideGrid,
+    ) -> tuple[list[Tensor], Tensor, list[Tensor | None]]:
+        """Codes of one iteration and the information in them.
 
         Args:
             states: running states of earlier iterations, None in the first.
-            codes: per grid (N, C, h, w), -1.0 or +1.0, with gradient if wanted.
             iteration: 0-based.
+            sizes: N, h and w of each grid.
+            decide: the codes of each group of each grid, given its logits; with gradient if
+                wanted.
 
         Returns:
-            Bits per image (N,), and the new states.
+            Per grid the codes (N, C, h, w), bits per image (N,), and the new states.
         """
-        total = codes[0].new_zeros(codes[0].shape[0])
+        total: Tensor | float = 0.0
         coarser: Tensor | None = None
+        codes: list[Tensor] = []
         after: list[Tensor | None] = []
-        for model, state, code in zip(self.grids, states, codes, strict=True):
+        for index, (model, state) in enumerate(zip(self.grids, states, strict=True)):
             assert isinstance(model, GridContextModel)
-            bits = (code + 1) / 2
-            logits = model(state, bits, coarser, iteration)
+            finer: Tensor | None = None
+            if model.from_finer is not None and (finer_state := states[index + 1]) is not None:
+                finer_model = self.grids[index + 1]
+                assert isinstance(finer_model, GridContextModel)
+                finer = finer_model.features(finer_state, iteration)
+            code, logits = model(
+                state, coarser, finer, iteration, sizes[index], partial(decide, index)
+            )
+            codes.append(code)
             total = total + information(code, logits).sum((1, 2, 3))
-            new_state = model.accumulated(state, bits, iteration)
+            new_state = model.accumulated(state, (code + 1) / 2, iteration)
             after.append(new_state)
             if len(after) < len(self.grids):
                 coarser = model.features(new_state, iteration)
-        return total, after
+        assert isinstance(total, Tensor)
+        return codes, total, after

@@ -17,7 +17,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from rnnconv_codec.entropy.context_model import ContextModel, GridContextModel, QuantisedConv2d
+from rnnconv_codec.entropy.context_model import (
+    ContextModel,
+    GridContextModel,
+    QuantisedConv2d,
+    block,
+)
 from rnnconv_codec.entropy.fixed_point import (
     EXACT_LIMIT,
     FRACTION_BITS,
@@ -39,6 +44,10 @@ MAX_FIXED_BIAS = 1 << 20
 
 CONTEXT_PREFIX = "context."
 TABLE_NAME = CONTEXT_PREFIX + "table"
+
+
+STACKED = ("deeper", "heads", "masked_heads")
+"""Layers of which there are several, one after the other in one tensor."""
 
 
 def export_context(model: ContextModel) -> dict[str, Tensor]:
@@ -73,12 +82,15 @@ def _export_grid(grid: GridContextModel) -> dict[str, Tensor]:
     }
     if grid.from_coarser is not None:
         layers["from_coarser"] = [grid.from_coarser]
+    if grid.from_finer is not None:
+        layers["from_finer"] = [grid.from_finer]
+    if len(grid.deeper):
+        layers["deeper"] = [_layer(layer) for layer in grid.deeper]
     for name, modules in layers.items():
         exported = [_export_layer(module) for module in modules]
         for part in exported[0]:
             values = [layer[part] for layer in exported]
-            per_iteration = name in ("heads", "masked_heads")
-            tensors[f"{name}.{part}"] = torch.stack(values) if per_iteration else values[0]
+            tensors[f"{name}.{part}"] = torch.stack(values) if name in STACKED else values[0]
     return tensors
 
 
@@ -127,9 +139,9 @@ class _Layer:
     def __call__(self, input: Tensor) -> Tensor:
         return _shift_right(self.accumulate(input), self.shift)
 
-    def rows(self, first: int, last: int) -> _Layer:
+    def rows(self, rows: slice) -> _Layer:
         """The layer with only some of its outputs."""
-        return _Layer(self.weight[first:last], self.bias[first:last], self.shift[first:last])
+        return _Layer(self.weight[rows], self.bias[rows], self.shift[rows])
 
     def columns(self, last: int) -> _Layer:
         """The layer with only its first inputs."""
@@ -251,6 +263,8 @@ class IntegerGridModel:
         iterations: int,
         config: ContextModelConfig,
         dtype: torch.dtype,
+        *,
+        finer: bool,
     ) -> None:
         hidden, channels = config.hidden_channels, grid.channels
         self.groups = config.groups
@@ -267,7 +281,18 @@ class IntegerGridModel:
         if index:
             shape = (4 * hidden, hidden, 1)
             self._from_coarser = read.layers("from_coarser", shape, largest_input=MAX_ACTIVATION)[0]
-        self._hidden = read.layers("hidden", (hidden, hidden, 3), largest_input=MAX_ACTIVATION)[0]
+        self._from_finer: _Layer | None = None
+        if finer:
+            shape = (hidden, 4 * hidden, 1)
+            self._from_finer = read.layers(
+                "from_finer", shape, bias=False, largest_input=MAX_ACTIVATION
+            )[0]
+        shape = (hidden, hidden, 3)
+        self._hidden = read.layers("hidden", shape, largest_input=MAX_ACTIVATION)
+        if config.hidden_layers > 1:
+            self._hidden += read.layers(
+                "deeper", shape, count=config.hidden_layers - 1, largest_input=MAX_ACTIVATION
+            )
         self._pointwise = read.layers(
             "pointwise", (hidden, hidden, 1), largest_input=MAX_ACTIVATION
         )[0]
@@ -278,21 +303,20 @@ class IntegerGridModel:
             "masked_heads", shape, count=iterations, bias=False, largest_input=MAX_ACTIVATION
         )
         self._masked = [
-            masked.rows(*self._block(hidden, group)).columns(group * channels // self.groups)
+            masked.rows(block(hidden, group, self.groups)).columns(
+                block(channels, group, self.groups).start
+            )
             for group in range(self.groups)
         ]
         self._masked_heads = [
             [
-                layer.rows(*self._block(channels, group)).columns(
-                    (group + 1) * hidden // self.groups
+                layer.rows(block(channels, group, self.groups)).columns(
+                    block(hidden, group, self.groups).stop
                 )
                 for group in range(self.groups)
             ]
             for layer in masked_heads
         ]
-
-    def _block(self, channels: int, group: int) -> tuple[int, int]:
-        return group * channels // self.groups, (group + 1) * channels // self.groups
 
     def _read_accumulators(
         self, read: _TensorReader, iterations: int
@@ -320,22 +344,35 @@ class IntegerGridModel:
         return added if state is None else state + added
 
     def features(self, state: Tensor, iteration: int) -> Tensor:
-        """What the next finer grid sees of a running state."""
+        """What the next finer and the next coarser grid see of a running state."""
         return _clip(self._state_in_fixed_point(state) + self._feature_bias[iteration])
 
+    @property
+    def sees_finer(self) -> bool:
+        """Whether `begin` takes features of the next finer grid."""
+        return self._from_finer is not None
+
     def begin(
-        self, state: Tensor | None, coarser: Tensor | None, iteration: int, size: tuple[int, int]
+        self,
+        state: Tensor | None,
+        coarser: Tensor | None,
+        finer: Tensor | None,
+        iteration: int,
+        size: tuple[int, int],
     ) -> GroupPass:
-        """Start an iteration of a grid of `size` = (h, w) cells."""
+        """Start an iteration of a grid of `size` = (h, w) cells; see `GridContextModel`."""
         base = self._iteration_bias[iteration]
         if state is not None:
             base = base + self._state_in_fixed_point(state)
         if self._from_coarser is not None:
             assert coarser is not None
             base = base + functional.pixel_shuffle(self._from_coarser(coarser), 2)
+        if self._from_finer is not None and finer is not None:
+            base = base + self._from_finer(functional.pixel_unshuffle(finer, 2))
         base = base.expand(1, -1, *size).contiguous(memory_format=torch.channels_last)
         context = _clip(base)
-        context = _clip(self._hidden(context) + context)
+        for layer in self._hidden:
+            context = _clip(layer(context) + context)
         return GroupPass(
             self,
             iteration,
@@ -345,8 +382,7 @@ class IntegerGridModel:
 
     def current_features(self, group: int, bits: Tensor | None, pointwise: Tensor) -> Tensor:
         """Hidden features of a group from the codes of the groups before it."""
-        first, last = self._block(self.hidden_channels, group)
-        features = pointwise[:, first:last]
+        features = pointwise[:, block(self.hidden_channels, group, self.groups)]
         if bits is not None:
             features = features + self._masked[group](bits)
         return _clip(features)
@@ -355,8 +391,8 @@ class IntegerGridModel:
         self, group: int, iteration: int, features: Tensor, from_heads: Tensor
     ) -> Tensor:
         """Logits of a group from the hidden features of the groups up to it."""
-        first, last = self._block(self.channels, group)
-        logits = from_heads[:, first:last] + self._masked_heads[iteration][group](features)
+        channels = block(self.channels, group, self.groups)
+        logits = from_heads[:, channels] + self._masked_heads[iteration][group](features)
         return logits.clamp(-MAX_LOGIT, MAX_LOGIT)
 
 
@@ -421,7 +457,15 @@ class IntegerContextModel:
             raise IntegerRangeError("the probability table holds impossible probabilities")
         self._table: NDArray[np.int32] = table.numpy()
         self.grids = [
-            IntegerGridModel(tensors, index, grid, iterations, config, dtype)
+            IntegerGridModel(
+                tensors,
+                index,
+                grid,
+                iterations,
+                config,
+                dtype,
+                finer=config.from_finer and index + 1 < len(grids),
+            )
             for index, grid in enumerate(grids)
         ]
 

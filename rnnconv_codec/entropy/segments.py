@@ -10,6 +10,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from rnnconv_codec.entropy.context_model import block
+from rnnconv_codec.entropy.fixed_point import UNIT
 from rnnconv_codec.entropy.integer_model import GroupPass, IntegerContextModel
 from rnnconv_codec.entropy.range_coder import SegmentDecoder, SegmentEncoder
 
@@ -31,23 +33,34 @@ class SegmentCoder:
         self._states: list[Tensor | None] = [None] * len(sizes)
         self._iteration = 0
 
-    def encode(self, codes: list[Tensor]) -> bytes:
-        """The segment of the next iteration.
+    def encode(
+        self, activations: list[Tensor], rate_gains: list[Tensor | None]
+    ) -> tuple[list[Tensor], bytes]:
+        """Decide and code the codes of the next iteration.
+
+        A code is +1 where its activation plus its rate gain times its logit is not negative.
 
         Args:
-            codes: per grid (1, C, h, w), -1.0 or +1.0.
+            activations: per grid (1, C, h, w).
+            rate_gains: per grid (1, C, 1, 1), or None for none.
+
+        Returns:
+            Per grid the codes (1, C, h, w), -1.0 or +1.0, and the segment.
         """
         encoder = SegmentEncoder()
-        known = [(code > 0).to(torch.uint8) for code in codes]
 
         def transfer(grid: int, group: int, passes: GroupPass) -> Tensor:
-            channels = known[grid].shape[1] // self._model.grids[grid].groups
-            bits = known[grid][:, group * channels : (group + 1) * channels].contiguous()
-            encoder.encode(bits.view(-1).numpy(), self._model.probabilities(passes.logits()))
+            model = self._model.grids[grid]
+            channels = block(model.channels, group, model.groups)
+            logits = passes.logits()
+            activation, gain = activations[grid][:, channels], rate_gains[grid]
+            if gain is not None:
+                activation = activation + gain[:, channels] * (logits.float() / UNIT)
+            bits = (activation >= 0).to(torch.uint8).contiguous()
+            encoder.encode(bits.view(-1).numpy(), self._model.probabilities(logits))
             return bits
 
-        self._run(transfer)
-        return encoder.finish()
+        return [bits.float() * 2 - 1 for bits in self._run(transfer)], encoder.finish()
 
     def decode(self, segment: bytes) -> list[Tensor]:
         """The codes of the next iteration, per grid (1, C, h, w) of -1.0 and +1.0.
@@ -70,7 +83,10 @@ class SegmentCoder:
         decoded: list[Tensor] = []
         iteration = self._iteration
         for index, (model, size) in enumerate(zip(self._model.grids, self._sizes, strict=True)):
-            passes = model.begin(self._states[index], coarser, iteration, size)
+            finer: Tensor | None = None
+            if model.sees_finer and (finer_state := self._states[index + 1]) is not None:
+                finer = self._model.grids[index + 1].features(finer_state, iteration)
+            passes = model.begin(self._states[index], coarser, finer, iteration, size)
             for group in range(model.groups):
                 passes.push(transfer(index, group, passes))
             bits = passes.bits()

@@ -1,45 +1,47 @@
-"""JPEG as this project compares with it: Pillow's, progressive, optimised, 4:2:0."""
+"""JPEG 4:2:0 of a size that is given."""
 
 from __future__ import annotations
 
-import io
-
 from PIL import Image
 
-SUBSAMPLING_420 = 2
-"""Pillow's number for 4:2:0."""
+from rnnconv_codec.evaluation.anchors import JPEG_420
 
-QUALITIES = range(1, 96)
-"""Qualities that make sense; Pillow's manual advises against higher ones."""
+QUALITIES = range(1, 101)
 
 
-def jpeg_bytes(image: Image.Image, quality: int) -> bytes:
-    """The JPEG file of an image of mode RGB or L, without metadata."""
-    buffer = io.BytesIO()
-    image.save(
-        buffer,
-        "JPEG",
-        quality=quality,
-        subsampling=SUBSAMPLING_420,
-        progressive=True,
-        optimize=True,
-    )
-    return buffer.getvalue()
+class JpegSizes:
+    """The JPEG files of one image by their size; each quality is encoded once at most.
 
+    Sizes rise with the quality, but for an irregularity of a few bytes, so they are found by
+    bisection.
 
-def jpeg_within(image: Image.Image, max_bytes: int) -> tuple[int, bytes]:
-    """The best JPEG of at most this many bytes: its quality and the file.
-
-    Where even the lowest quality has more bytes, it is that.
+    Args:
+        image: of mode RGB or L.
     """
-    low, high = QUALITIES[0], QUALITIES[-1]
-    best = (low, jpeg_bytes(image, low))
-    # Bisection: size grows with quality, but for an irregularity of a few bytes.
-    while low < high:
-        middle = (low + high + 1) // 2
-        data = jpeg_bytes(image, middle)
-        if len(data) <= max_bytes:
-            low, best = middle, (middle, data)
-        else:
-            high = middle - 1
-    return best
+
+    def __init__(self, image: Image.Image) -> None:
+        self._image = image
+        self._files: dict[int, bytes] = {}
+
+    def file(self, quality: int) -> bytes:
+        """The file of a quality of `QUALITIES`."""
+        if quality not in self._files:
+            self._files[quality] = JPEG_420.encode(self._image, quality)
+        return self._files[quality]
+
+    def within(self, max_bytes: int) -> int:
+        """The best quality whose file has at most this many bytes; the lowest if none has."""
+        low, high = QUALITIES[0], QUALITIES[-1]
+        while low < high:
+            middle = (low + high + 1) // 2
+            if len(self.file(middle)) <= max_bytes:
+                low = middle
+            else:
+                high = middle - 1
+        return low
+
+    def nearest(self, file_bytes: int) -> int:
+        """The quality whose file's size is nearest."""
+        below = self.within(file_bytes)
+        above = min(below + 1, QUALITIES[-1])
+        return min((below, above), key=lambda quality: abs(len(self.file(quality)) - file_bytes))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +10,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from rnnconv_codec.codec import Codec
 from rnnconv_codec.container import inspect
-from rnnconv_codec.evaluation.jpeg import jpeg_within
+from rnnconv_codec.evaluation.anchors import decode
+from rnnconv_codec.evaluation.jpeg import JpegSizes
 from rnnconv_codec.metrics import psnr
 
 SHOWN_ITERATIONS = (1, 2, 3, 4, 6, 8, 12, 16)
@@ -92,17 +92,18 @@ def compare_with_jpeg(
     steps = list(codec.encode_iterations(image, max(iterations)))
     info = inspect(codec.pack(image, [step.segment for step in steps]))
     pixels = image.width * image.height
+    sizes = JpegSizes(image)
     ours: list[Panel] = []
     jpegs: list[Panel] = []
     for number in sorted(set(iterations)):
         picture, bpp = steps[number - 1].picture, info.cumulative_bpp[number - 1]
         ours.append(Panel(picture, caption(f"iteration {number}", bpp, psnr(picture, image))))
         max_bytes = round(bpp * pixels / 8)
-        quality, data = jpeg_within(image, max_bytes)
-        with Image.open(io.BytesIO(data)) as opened:
-            opened.load()
+        quality = sizes.within(max_bytes)
+        data = sizes.file(quality)
+        decoded = decode(data, image.mode)
         title = f"JPEG, quality {quality}" if len(data) <= max_bytes else "JPEG, the smallest"
-        measured = caption(title, 8 * len(data) / pixels, psnr(opened, image))
-        jpegs.append(Panel(opened, measured))
+        measured = caption(title, 8 * len(data) / pixels, psnr(decoded, image))
+        jpegs.append(Panel(decoded, measured))
     original = Panel(image, f"original\n{8 * len(image.getbands())} bpp")
     return [*ours, original], jpegs

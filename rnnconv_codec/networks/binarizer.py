@@ -1,4 +1,8 @@
-"""Binarizers: activations in [-1, 1] to codes of -1 and +1, with a straight-through gradient."""
+"""Binarizers: activations to codes of -1 and +1, with a straight-through gradient.
+
+An activation u is what the last layer of the encoder gives, before the tanh of Toderici et al.
+2016, section 3.2: its sign is the code, and tanh(u) is the expectation of a stochastic code.
+"""
 
 from __future__ import annotations
 
@@ -9,41 +13,10 @@ import torch
 from torch import Tensor
 
 Binarize = Callable[[Tensor], Tensor]
-"""Activations (any shape, in [-1, 1]) to codes -1.0 or +1.0 of the same shape."""
-
-
-LARGEST_ACTIVATION = 1 - 1e-6
-"""Activations are limited to this where their atanh is taken."""
+"""Activations (any shape, any real value) to codes -1.0 or +1.0 of the same shape."""
 
 
 class _Sign(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, activations: Tensor) -> Tensor:
-        return torch.where(activations >= 0, 1.0, -1.0)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        return gradients[0]
-
-
-class _StochasticSign(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, activations: Tensor) -> Tensor:
-        positive = torch.rand_like(activations) < (1 + activations) / 2
-        return torch.where(positive, 1.0, -1.0)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        return gradients[0]
-
-
-def binarize(activations: Tensor) -> Tensor:
-    """The sign of the activations, sign(0) = +1; the gradient passes unchanged."""
-    codes: Tensor = _Sign.apply(activations)  # type: ignore[no-untyped-call]
-    return codes
-
-
-class _SharpSign(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, activations: Tensor, sharpness: float) -> Tensor:
         ctx.save_for_backward(activations)
@@ -53,35 +26,47 @@ class _SharpSign(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         (activations,) = ctx.saved_tensors
-        limited = activations.clamp(-LARGEST_ACTIVATION, LARGEST_ACTIVATION)
-        sharp = torch.tanh(ctx.sharpness * torch.atanh(limited))
-        slope = ctx.sharpness * (1 - sharp * sharp) / (1 - limited * limited)
-        return gradients[0] * slope, None
+        sharp = torch.tanh(ctx.sharpness * activations)
+        return gradients[0] * ctx.sharpness * (1 - sharp * sharp), None
+
+
+class _StochasticSign(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, expectations: Tensor) -> Tensor:
+        positive = torch.rand_like(expectations) < (1 + expectations) / 2
+        return torch.where(positive, 1.0, -1.0)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        return gradients[0]
 
 
 def sharp_binarizer(sharpness: float) -> Binarize:
-    """The deterministic binarizer with the gradient of a steeper tanh.
+    """The sign, sign(0) = +1, with the gradient of tanh(sharpness · u).
 
-    The activations are tanh(u); the gradient that reaches u is that of tanh(sharpness · u): it
-    comes from codes near their threshold only. A wide window sees far more codes below a
-    threshold than above it, each wanting to be set, and the rate creeps up (docs/TRAINING.md,
-    experiments).
+    The gradient comes from codes near their threshold only. A wide window sees far more codes
+    below a threshold than above it, each wanting to be set, and the rate creeps up
+    (docs/TRAINING.md, experiments).
 
     Args:
-        sharpness: 1 is `binarize`; larger is narrower, with noisier gradients.
+        sharpness: 1 is the tanh of the paper; larger is narrower, with noisier gradients.
     """
 
     def binarizer(activations: Tensor) -> Tensor:
-        codes: Tensor = _SharpSign.apply(activations, sharpness)  # type: ignore[no-untyped-call]
+        codes: Tensor = _Sign.apply(activations, sharpness)  # type: ignore[no-untyped-call]
         return codes
 
     return binarizer
 
 
-def binarize_stochastically(activations: Tensor) -> Tensor:
-    """Codes that are +1 with probability (1 + x) / 2, so that their mean is the activation.
+binarize = sharp_binarizer(1.0)
+"""The deterministic binarizer of the paper: sign(u), with the gradient of tanh(u)."""
 
-    For training only (Toderici et al. 2016, section 3.2); the gradient passes unchanged.
+
+def binarize_stochastically(activations: Tensor) -> Tensor:
+    """Codes that are +1 with probability (1 + tanh(u)) / 2, so that their mean is tanh(u).
+
+    For training only (Toderici et al. 2016, section 3.2); the gradient is that of tanh(u).
     """
-    codes: Tensor = _StochasticSign.apply(activations)  # type: ignore[no-untyped-call]
+    codes: Tensor = _StochasticSign.apply(torch.tanh(activations))  # type: ignore[no-untyped-call]
     return codes

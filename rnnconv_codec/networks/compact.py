@@ -8,6 +8,7 @@ from torch.nn import functional
 
 from rnnconv_codec.networks.cell import ConvGRUCell
 from rnnconv_codec.networks.config import CompactConfig
+from rnnconv_codec.networks.loop_filter import LoopFilter
 from rnnconv_codec.networks.recurrent import RecurrentNetwork, State
 from rnnconv_codec.networks.transform import FINE_STRIDE, coarse_analysis, fine_analysis
 
@@ -21,7 +22,8 @@ class CompactNetwork(RecurrentNetwork):
     Encoder: residual, times a gain per iteration → `analysis` (1/8 grid) → its lowest channels
     through `coarse_analysis` (1/16 grid) → one ConvGRU per grid → 1x1 convolutions to codes.
     Decoder: codes → 1x1 convolutions to coefficients → ConvGRU on the 1/16 grid → convolution
-    and depth-to-space → ConvGRU on the 1/8 grid → convolution and depth-to-space → image.
+    and depth-to-space → ConvGRU on the 1/8 grid → convolution, plus in-loop filter, and
+    depth-to-space → image.
 
     Fixed scales keep all trained weights near the size of one, so that one learning rate suits
     the first iteration and the last: decoder states are coefficients divided by `*_state_scale`
@@ -56,9 +58,23 @@ class CompactNetwork(RecurrentNetwork):
         )
         self.coarse_decoder = ConvGRUCell(coarse, config.coarse_decoder_channels, padding=1)
         self.coarse_synthesis = nn.Conv2d(config.coarse_decoder_channels, coarse, 3, padding=1)
+        kernel = config.fine_decoder_kernel
         self.fine_decoder = ConvGRUCell(
-            config.analysis_channels, config.fine_decoder_channels, padding=1
+            config.analysis_channels, config.fine_decoder_channels, kernel, padding=kernel // 2
         )
+        self.loop_filter: LoopFilter | None = None
+        if config.loop_filter_channels:
+            self.loop_filter = LoopFilter(
+                config.fine_decoder_channels,
+                config.loop_filter_channels,
+                SYNTHESIS_CHANNELS,
+                config.iterations,
+            )
+        if config.rate_aware:
+            self.coarse_rate_gain = nn.Parameter(
+                torch.zeros(config.iterations, config.coarse_codes)
+            )
+            self.fine_rate_gain = nn.Parameter(torch.zeros(config.iterations, config.fine_codes))
         self.synthesis = nn.Conv2d(config.fine_decoder_channels, SYNTHESIS_CHANNELS, 3, padding=1)
 
     def encode_iteration(
@@ -73,8 +89,8 @@ class CompactNetwork(RecurrentNetwork):
         )
         fine_state = self.fine_encoder(coefficients[:, low:], fine_state)
         activations = [
-            torch.tanh(self.coarse_binarizers[iteration](coarse_state)),
-            torch.tanh(self.fine_binarizers[iteration](fine_state)),
+            self.coarse_binarizers[iteration](coarse_state),
+            self.fine_binarizers[iteration](fine_state),
         ]
         return activations, (coarse_state, fine_state)
 
@@ -96,10 +112,20 @@ class CompactNetwork(RecurrentNetwork):
         )
         return (coarse_state, fine_state)
 
-    def synthesise(self, state: State) -> Tensor:
+    def rate_gains(self, iteration: int) -> list[Tensor | None]:
+        """See `RecurrentNetwork.rate_gains`."""
+        if not self.config.rate_aware:
+            return super().rate_gains(iteration)
+        gains = (self.coarse_rate_gain, self.fine_rate_gain)
+        return [gain[iteration].view(1, -1, 1, 1) for gain in gains]
+
+    def synthesise(self, state: State, iteration: int) -> Tensor:
         """See `RecurrentNetwork.synthesise`."""
         coefficients = state[1] * self.fine_state_scale.view(1, -1, 1, 1)
-        return functional.pixel_shuffle(self.synthesis(coefficients), FINE_STRIDE)
+        blocks = self.synthesis(coefficients)
+        if self.loop_filter is not None:
+            blocks = blocks + self.loop_filter(coefficients, self.code_scale[iteration], iteration)
+        return functional.pixel_shuffle(blocks, FINE_STRIDE)
 
 
 def _fixed(size: int) -> nn.Parameter:

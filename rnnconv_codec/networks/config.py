@@ -35,15 +35,33 @@ class ContextModelConfig:
     Attributes:
         hidden_channels: channels of its running state and of every hidden layer.
         groups: channel groups coded one after the other inside an iteration.
+        hidden_layers: 3x3 layers between the running state and the logits.
+        from_finer: whether a grid sees the earlier iterations of the next finer grid.
     """
 
     hidden_channels: int = 96
     groups: int = 4
+    hidden_layers: int = 2
+    from_finer: bool = True
 
 
 @dataclass(frozen=True)
 class CompactConfig:
-    """The two-grid network that ships with weights (DESIGN, section 2)."""
+    """The two-grid network that ships with weights (DESIGN, section 2).
+
+    Attributes:
+        iterations: T.
+        analysis_channels: coefficients per cell of the fine grid.
+        coarse_inputs: the lowest of them, which the coarse grid takes over.
+        coarse_codes: codes per cell of the coarse grid and iteration.
+        fine_codes: codes per cell of the fine grid and iteration.
+        coarse_decoder_channels: state of the decoder's cell on the coarse grid.
+        fine_decoder_channels: state of the decoder's cell on the fine grid.
+        fine_decoder_kernel: of that cell's input convolution.
+        loop_filter_channels: hidden channels of the in-loop filter; 0 is no filter.
+        rate_aware: whether the logit of a code takes part in its decision.
+        context: sizes of the context model.
+    """
 
     iterations: int = 8
     analysis_channels: int = 128
@@ -52,6 +70,9 @@ class CompactConfig:
     fine_codes: int = 96
     coarse_decoder_channels: int = 112
     fine_decoder_channels: int = 160
+    fine_decoder_kernel: int = 1
+    loop_filter_channels: int = 128
+    rate_aware: bool = True
     context: ContextModelConfig = field(default_factory=ContextModelConfig)
 
     preset = "compact"
@@ -100,6 +121,24 @@ PRESETS: dict[str, type[CompactConfig] | type[TodericiConfig]] = {
 }
 
 
+FIRST_COMPACT: dict[str, Any] = {
+    "fine_decoder_kernel": 3,
+    "loop_filter_channels": 0,
+    "rate_aware": False,
+}
+"""What a configuration means that was saved before these fields were there."""
+
+FIRST_CONTEXT: dict[str, Any] = {"hidden_layers": 1, "from_finer": False}
+"""The same for its context model."""
+
+OPTIONAL_PARTS = ("loop_filter_channels",)
+"""Sizes that may be 0: the part is left out then."""
+
+
+SWITCHES = ("rate_aware", "from_finer")
+"""Fields that are true or false."""
+
+
 def config_to_dict(config: NetworkConfig) -> dict[str, Any]:
     """The configuration as plain JSON types, with its preset's name."""
     return {"preset": config.preset, **asdict(config)}
@@ -116,8 +155,10 @@ def config_from_dict(fields: Mapping[str, Any]) -> NetworkConfig:
     if preset not in PRESETS:
         raise WeightsFormatError(f"unknown preset {preset!r} in the configuration")
     try:
-        context = ContextModelConfig(**values.pop("context", {}))
+        context = ContextModelConfig(**{**FIRST_CONTEXT, **values.pop("context", {})})
         values = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        if preset == CompactConfig.preset:
+            values = {**FIRST_COMPACT, **values}
         config = PRESETS[preset](context=context, **values)
         _check_sizes(config)
     except (TypeError, AttributeError) as error:
@@ -127,14 +168,19 @@ def config_from_dict(fields: Mapping[str, Any]) -> NetworkConfig:
 
 def _check_sizes(config: NetworkConfig) -> None:
     sizes: list[tuple[str, Any]] = []
-    for name, value in {**asdict(config), **asdict(config.context)}.items():
-        if name != "context":
+    fields = {**asdict(config), **asdict(config.context)}
+    for name in SWITCHES:
+        if not isinstance(fields.get(name, False), bool):
+            raise WeightsFormatError(f"configuration: {name} is {fields[name]!r}")
+    for name, value in fields.items():
+        if name not in ("context", *SWITCHES):
             entries = value if isinstance(value, tuple) else (value,)
             sizes.extend((name, entry) for entry in entries)
     for name, size in sizes:
         limit = MAX_MODEL_ITERATIONS if name == "iterations" else MAX_CHANNELS
-        if not isinstance(size, int) or isinstance(size, bool) or not 1 <= size <= limit:
-            raise WeightsFormatError(f"configuration: {name} is {size!r}, not in 1..{limit}")
+        least = 0 if name in OPTIONAL_PARTS else 1
+        if not isinstance(size, int) or isinstance(size, bool) or not least <= size <= limit:
+            raise WeightsFormatError(f"configuration: {name} is {size!r}, not in {least}..{limit}")
     if isinstance(config, CompactConfig):
         _check_widths(config)
     else:
@@ -148,7 +194,9 @@ def _check_sizes(config: NetworkConfig) -> None:
 
 
 def _check_widths(config: CompactConfig) -> None:
-    """The decoder's states must have room for the coefficients."""
+    """The decoder's states must have room for the coefficients, its kernel a centre."""
+    if config.fine_decoder_kernel % 2 == 0:
+        raise WeightsFormatError("configuration: fine_decoder_kernel is even")
     if config.coarse_inputs >= config.analysis_channels:
         raise WeightsFormatError("configuration: coarse_inputs leave no fine coefficients")
     for decoder, coefficients in (

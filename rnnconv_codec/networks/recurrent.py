@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from rnnconv_codec.networks.binarizer import Binarize, binarize
+from rnnconv_codec.networks.binarizer import binarize
 from rnnconv_codec.networks.config import CompactConfig, NetworkConfig, TodericiConfig
 
 State = tuple[Tensor, ...]
 """Hidden states of the ConvGRU cells of an encoder or a decoder."""
+
+Quantise = Callable[[int, list[Tensor]], list[Tensor]]
+"""From the iteration (0-based) and the activations of each grid to its codes, -1.0 or +1.0."""
 
 SIZE_MULTIPLE = 16
 """Networks take images whose sides are multiples of this; the codec pads to it."""
@@ -35,8 +38,8 @@ class RecurrentNetwork(nn.Module, ABC):
             iteration: 0-based.
 
         Returns:
-            Per code grid the activations (N, C, H/stride, W/stride) in [-1, 1] that the
-            binarizer turns into codes, and the new state.
+            Per code grid the activations (N, C, H/stride, W/stride) whose signs are the codes,
+            and the new state.
         """
 
     @abstractmethod
@@ -44,8 +47,16 @@ class RecurrentNetwork(nn.Module, ABC):
         """One decoder step: the new state from the codes (-1, +1) of each grid."""
 
     @abstractmethod
-    def synthesise(self, state: State) -> Tensor:
-        """The whole image (N, 3, H, W), nominally in [-1, 1], of a decoder state (one-shot)."""
+    def synthesise(self, state: State, iteration: int) -> Tensor:
+        """The whole image (N, 3, H, W), nominally in [-1, 1], after an iteration (one-shot)."""
+
+    def rate_gains(self, iteration: int) -> list[Tensor | None]:
+        """Per grid how much a code's logit adds to its activation, (1, C, 1, 1); None is nothing.
+
+        A code whose value the context model takes for unlikely is expensive: it should be worth
+        more distortion than a cheap one before the encoder sets it.
+        """
+        return [None] * len(self.config.grids)
 
 
 @dataclass(frozen=True)
@@ -63,30 +74,35 @@ class Iteration:
     reconstruction: Tensor
 
 
+def sign_of_activations(iteration: int, activations: list[Tensor]) -> list[Tensor]:
+    """The `Quantise` that looks at nothing but the activations."""
+    return [binarize(activation) for activation in activations]
+
+
 def residual_loop(
     network: RecurrentNetwork,
     image: Tensor,
     iterations: int,
-    binarizer: Binarize = binarize,
+    quantise: Quantise = sign_of_activations,
 ) -> Iterator[Iteration]:
     """Code an image iteration by iteration (DESIGN, section 1; one-shot, γ = 0).
 
-        r_t = x - x̂_{t-1},  b_t = binarizer(E(r_t)),  x̂_t = D(b_t)
+        r_t = x - x̂_{t-1},  b_t = quantise(E(r_t)),  x̂_t = D(b_t)
 
     Args:
         network: of any preset.
         image: (N, 3, H, W) in [-1, 1], H and W multiples of 16.
         iterations: how many to run.
-        binarizer: deterministic by default.
+        quantise: how activations become codes; by their sign by default.
     """
     encoder_state: State | None = None
     decoder_state: State | None = None
     residual = image
     for index in range(iterations):
         activations, encoder_state = network.encode_iteration(residual, encoder_state, index)
-        codes = [binarizer(activation) for activation in activations]
+        codes = quantise(index, activations)
         decoder_state = network.decode_iteration(codes, decoder_state, index)
-        reconstruction = network.synthesise(decoder_state)
+        reconstruction = network.synthesise(decoder_state, index)
         yield Iteration(index, codes, reconstruction)
         residual = image - reconstruction
 

@@ -47,7 +47,7 @@ class TodericiNetwork(RecurrentNetwork):
         for index, cell in enumerate(self.encoder):
             features = cell(features, None if state is None else state[index])
             states.append(features)
-        return [torch.tanh(self.binarizer(features))], tuple(states)
+        return [self.binarizer(features)], tuple(states)
 
     def decode_iteration(self, codes: list[Tensor], state: State | None, iteration: int) -> State:
         """See `RecurrentNetwork.decode_iteration`; the state is that of each cell in turn."""
@@ -59,6 +59,6 @@ class TodericiNetwork(RecurrentNetwork):
             features = functional.pixel_shuffle(hidden, 2)
         return tuple(states)
 
-    def synthesise(self, state: State) -> Tensor:
+    def synthesise(self, state: State, iteration: int) -> Tensor:
         """See `RecurrentNetwork.synthesise`."""
         return torch.tanh(self.output(functional.pixel_shuffle(state[-1], 2)))

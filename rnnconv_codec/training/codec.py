@@ -9,11 +9,11 @@ from torch import Tensor, nn
 
 from rnnconv_codec.errors import TrainingError
 from rnnconv_codec.networks.binarizer import Binarize, binarize_stochastically, sharp_binarizer
-from rnnconv_codec.networks.config import CompactConfig, NetworkConfig, TodericiConfig
+from rnnconv_codec.networks.config import CompactConfig, TodericiConfig
 from rnnconv_codec.networks.transform import LinearTransform
 from rnnconv_codec.training.config import TrainingConfig, to_settings
 from rnnconv_codec.training.graft import graft
-from rnnconv_codec.training.model import Coded, TrainableCodec, code_batch, costs
+from rnnconv_codec.training.model import TrainableCodec, code_batch, costs
 from rnnconv_codec.training.session import (
     Report,
     Stretch,
@@ -86,10 +86,12 @@ def train_codec(stretch: Stretch) -> None:
         coded = code_batch(
             codec, image, binarizer=binarizer, network_gradient=config.stage == "joint"
         )
-        return balanced_loss(config.network, image, coded, running)
+        return balanced_loss(costs(config.network, image, coded, config.ms_ssim_weight), running)
 
     trained = Trained(codec, parameter_groups(codec, config), progress, state)
-    train_stage(stretch, trained, loss, lambda: validate(codec, stretch.crops))
+    train_stage(
+        stretch, trained, loss, lambda: validate(codec, stretch.crops, config.ms_ssim_weight)
+    )
 
 
 def _first_progress(stretch: Stretch, codec: TrainableCodec) -> Progress:
@@ -104,17 +106,12 @@ def _first_progress(stretch: Stretch, codec: TrainableCodec) -> Progress:
     return new_progress(stage, before)
 
 
-def balanced_loss(
-    config: NetworkConfig, image: Tensor, coded: Coded, running: RunningMeans
-) -> Tensor:
+def balanced_loss(costs: list[Tensor], running: RunningMeans) -> Tensor:
     """Mean over the iterations of J_t over its running average (DESIGN, section 2, objective).
 
     Each iteration counts alike, whatever the size of its J.
     """
-    terms = [
-        running.normalise(f"J{index}", cost)
-        for index, cost in enumerate(costs(config, image, coded))
-    ]
+    terms = [running.normalise(f"J{index}", cost) for index, cost in enumerate(costs)]
     return torch.stack(terms).mean()
 
 
@@ -145,6 +142,10 @@ def _binarizer(config: TrainingConfig) -> Binarize:
 def _role(name: str) -> str:
     """The group of `TrainingConfig.rate_factors` that a parameter of a network belongs to."""
     layer = name.split(".")[0]
+    if layer.endswith("rate_gain"):
+        return "rate gains"
+    if layer == "loop_filter":
+        return "loop filter"
     if "analysis" in layer or "encoder" in layer or "binarizer" in layer or layer == "log_gain":
         return "encoder"
     if ".conv_" in name:
@@ -152,8 +153,12 @@ def _role(name: str) -> str:
     return "dequantisers" if "dequantiser" in layer else "synthesis"
 
 
-def validate(codec: TrainableCodec, crops: list[Tensor]) -> Report:
-    """Mean bpp and PSNR of each iteration over the crops, and the mean over iterations of log J."""
+def validate(codec: TrainableCodec, crops: list[Tensor], ms_ssim_weight: float = 0.0) -> Report:
+    """Mean bpp and PSNR of each iteration over the crops, and the mean over iterations of log J.
+
+    With a weight of MS-SSIM also `log_j_mixed`, of the cost that is trained; `log_j` is always
+    that of MSE, so that runs can be compared.
+    """
     batches = [
         torch.cat(crops[first : first + VALIDATION_BATCH]).contiguous(
             memory_format=torch.channels_last
@@ -161,16 +166,17 @@ def validate(codec: TrainableCodec, crops: list[Tensor]) -> Report:
         for first in range(0, len(crops), VALIDATION_BATCH)
     ]
     iterations = codec.config.iterations
-    bpp, decibel, cost = ([0.0] * iterations for _ in range(3))
+    bpp, decibel = ([0.0] * iterations for _ in range(2))
+    weights = {"log_j": 0.0, "log_j_mixed": ms_ssim_weight} if ms_ssim_weight else {"log_j": 0.0}
+    means = {name: [0.0] * iterations for name in weights}
     for batch in batches:
         share = len(batch) / len(crops)
         coded = code_batch(codec, batch, network_gradient=False)
-        for index, value in enumerate(costs(codec.config, batch, coded)):
+        for index, reconstruction in enumerate(coded.reconstructions):
             bpp[index] += share * float(coded.rates[index].mean())
-            decibel[index] += share * float(psnr(coded.reconstructions[index], batch).mean())
-            cost[index] += share * float(value)
-    return {
-        "bpp": bpp,
-        "psnr": decibel,
-        "log_j": sum(math.log(value) for value in cost) / iterations,
-    }
+            decibel[index] += share * float(psnr(reconstruction, batch).mean())
+        for name, weight in weights.items():
+            for index, value in enumerate(costs(codec.config, batch, coded, weight)):
+                means[name][index] += share * float(value)
+    logs = {name: sum(map(math.log, values)) / iterations for name, values in means.items()}
+    return {"bpp": bpp, "psnr": decibel, **logs}

@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from rnnconv_codec.errors import TrainingError
 from rnnconv_codec.networks.config import (
     CompactConfig,
     NetworkConfig,
     TodericiConfig,
+    config_from_dict,
     config_to_dict,
 )
 from rnnconv_codec.training.trainer import Schedule
@@ -27,6 +29,8 @@ GRAFTED_RATE_FACTORS: dict[str, float] = {
     "decoder cell biases": 0.05,
     "dequantisers": 6.0,
     "synthesis": 3.0,
+    "rate gains": 10.0,
+    "loop filter": 25.0,
 }
 """Factors on the learning rate of a grafted network (docs/TRAINING.md, experiments).
 
@@ -55,6 +59,7 @@ class TrainingConfig:
         learning_rate: of the networks (or of the transform).
         rate_factors: on it, by group of parameters; 1 where none is named.
         context_learning_rate: of the context model.
+        ms_ssim_weight: share w of MS-SSIM in the distortion, 0 to 1 (`training.model.distortions`).
         binarizer_sharpness: of the straight-through gradient, see `sharp_binarizer`.
         ema_decay: of the average of the weights; 0 keeps none.
         clip_norm: largest gradient norm per parameter group.
@@ -75,6 +80,7 @@ class TrainingConfig:
     learning_rate: float = 2e-5
     rate_factors: Mapping[str, float] = field(default_factory=lambda: dict(GRAFTED_RATE_FACTORS))
     context_learning_rate: float = 2e-3
+    ms_ssim_weight: float = 0.0
     binarizer_sharpness: float = 4.0
     ema_decay: float = 0.0
     clip_norm: float = 1.0
@@ -119,6 +125,20 @@ def stage_defaults(stage: str, preset: str) -> TrainingConfig:
 def to_settings(config: TrainingConfig) -> dict[str, Any]:
     """The configuration as plain JSON types."""
     return {**asdict(config), "network": config_to_dict(config.network)}
+
+
+def from_settings(settings: Mapping[str, Any]) -> TrainingConfig:
+    """The inverse of `to_settings`; a setting that is not named has its default.
+
+    Raises:
+        TrainingError: unknown settings.
+        WeightsFormatError: an impossible network.
+    """
+    try:
+        network = config_from_dict(settings["network"])
+        return TrainingConfig(**{**settings, "network": network})
+    except (KeyError, TypeError) as error:
+        raise TrainingError(f"these are not training settings: {error}") from error
 
 
 def with_overrides(config: TrainingConfig, **overrides: object) -> TrainingConfig:

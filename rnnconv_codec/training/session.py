@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -121,6 +122,21 @@ def write_config(folder: RunFolder, config: TrainingConfig) -> None:
     """Save the configuration beside the state."""
     text = json.dumps(to_settings(config), indent=2) + "\n"
     atomic_write(folder.config(config.stage), text.encode(), force=True)
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """The settings that `write_config` saved.
+
+    Raises:
+        TrainingError: the file cannot be read or is not JSON.
+    """
+    try:
+        settings = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise TrainingError(f"{path}: cannot read the configuration: {error}") from error
+    if not isinstance(settings, dict):
+        raise TrainingError(f"{path}: not a configuration")
+    return settings
 
 
 def append_log(folder: RunFolder, progress: Progress, report: Report) -> None:

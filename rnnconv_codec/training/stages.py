@@ -9,9 +9,21 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
+from rnnconv_codec.errors import TrainingError
 from rnnconv_codec.training.codec import run_graft, train_codec
-from rnnconv_codec.training.config import stage_defaults, with_overrides
-from rnnconv_codec.training.session import RunFolder, Stretch, training_images, validation_batch
+from rnnconv_codec.training.config import (
+    TrainingConfig,
+    from_settings,
+    stage_defaults,
+    with_overrides,
+)
+from rnnconv_codec.training.session import (
+    RunFolder,
+    Stretch,
+    read_settings,
+    training_images,
+    validation_batch,
+)
 from rnnconv_codec.training.trainer import Limits
 from rnnconv_codec.training.transform import train_transform
 
@@ -26,13 +38,14 @@ STAGE_FUNCTIONS: dict[str, Callable[[Stretch], None]] = {
 
 @dataclass(frozen=True)
 class StretchOptions:
-    """One call of `rnncodec train`; None takes the stage's default."""
+    """One call of `rnncodec train`; None takes what `_base_config` says."""
 
     stage: str
     images: Path
     validation: Path
     run_folder: Path
     preset: str = "compact"
+    config: Path | None = None
     steps: int | None = None
     decay_steps: int | None = None
     minutes: float | None = None
@@ -42,6 +55,7 @@ class StretchOptions:
     batch_size: int | None = None
     learning_rate: float | None = None
     context_learning_rate: float | None = None
+    ms_ssim_weight: float | None = None
     seed: int | None = None
     threads: int | None = None
     validate_every: float = 5.0
@@ -56,8 +70,9 @@ def train_stretch(options: StretchOptions) -> None:
     """
     if options.threads is not None:
         torch.set_num_threads(options.threads)
+    folder = RunFolder(options.run_folder)
     config = with_overrides(
-        stage_defaults(options.stage, options.preset),
+        _base_config(options, folder),
         steps=options.steps,
         decay_steps=options.decay_steps,
         crops=options.crops,
@@ -66,9 +81,9 @@ def train_stretch(options: StretchOptions) -> None:
         batch_size=options.batch_size,
         learning_rate=options.learning_rate,
         context_learning_rate=options.context_learning_rate,
+        ms_ssim_weight=options.ms_ssim_weight,
         seed=options.seed,
     )
-    folder = RunFolder(options.run_folder)
     folder.path.mkdir(parents=True, exist_ok=True)
     images = training_images(options.images, config)
     crops = validation_batch(options.validation, config.validation_crop)
@@ -77,3 +92,16 @@ def train_stretch(options: StretchOptions) -> None:
     STAGE_FUNCTIONS[config.stage](
         Stretch(folder, config, images, crops, limits, console, options.quiet)
     )
+
+
+def _base_config(options: StretchOptions, folder: RunFolder) -> TrainingConfig:
+    """What the options change: a configuration file, the begun stage's own, or the default."""
+    if options.config is not None:
+        config = from_settings(read_settings(options.config))
+        if config.stage != options.stage:
+            raise TrainingError(f"{options.config} is of stage {config.stage}")
+        return config
+    begun = folder.begun_state(options.stage)
+    if begun is not None:
+        return from_settings(begun.settings)
+    return stage_defaults(options.stage, options.preset)

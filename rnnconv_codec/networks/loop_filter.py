@@ -1,0 +1,50 @@
+"""The in-loop filter: a nonlinear estimate of what quantisation took from the picture."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+class LoopFilter(nn.Module):
+    """A correction to the synthesis, from the decoder's coefficients and their neighbours.
+
+    It takes the part of the in-loop filters of video codecs: blocks that were quantised alike
+    are smoothed, edges are continued from cell to cell. The encoder runs it too, so what it
+    restores is never coded.
+
+        unit · g_t ⊙ conv(relu(conv(asinh(c / unit)) + b_t))
+
+    With `unit` the threshold of the iteration, the correction scales with the error that is left,
+    and the asinh keeps coefficients of hundreds of thresholds in the range of a unit.
+
+    Args:
+        coefficients: channels of the decoder's coefficients.
+        hidden: channels between the two convolutions, both 3x3.
+        outputs: channels of the correction.
+        iterations: of the codec.
+    """
+
+    def __init__(self, coefficients: int, hidden: int, outputs: int, iterations: int) -> None:
+        super().__init__()
+        self.features = nn.Conv2d(coefficients, hidden, 3, padding=1, bias=False)
+        self.bias = nn.Parameter(torch.zeros(iterations, hidden))
+        self.correction = nn.Conv2d(hidden, outputs, 3, padding=1, bias=False)
+        self.gain = nn.Parameter(torch.ones(iterations, outputs))
+        # A correction of nothing: a new filter must not disturb what it is put into.
+        nn.init.zeros_(self.correction.weight)
+
+    def forward(self, coefficients: Tensor, unit: Tensor, iteration: int) -> Tensor:
+        """The correction (N, outputs, h, w).
+
+        Args:
+            coefficients: (N, C, h, w).
+            unit: scalar, the scale of the iteration's quantisation.
+            iteration: 0-based.
+        """
+        features = self.features(torch.asinh(coefficients / unit))
+        features = functional.relu(features + self.bias[iteration].view(1, -1, 1, 1))
+        gain = unit * self.gain[iteration].view(1, -1, 1, 1)
+        correction: Tensor = gain * self.correction(features)
+        return correction

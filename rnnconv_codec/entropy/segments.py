@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from rnnconv_codec.entropy.context_model import block
 from rnnconv_codec.entropy.fixed_point import UNIT
 from rnnconv_codec.entropy.integer_model import GroupPass, IntegerContextModel
-from rnnconv_codec.entropy.range_coder import SegmentDecoder, SegmentEncoder
+from rnnconv_codec.entropy.probability_table import PROBABILITY_TOTAL
+from rnnconv_codec.entropy.range_coder import CutSegmentDecoder, SegmentDecoder, SegmentEncoder
 
 GridSize = tuple[int, int]
 """Height and width of a code grid in cells."""
@@ -73,6 +75,30 @@ class SegmentCoder:
         def transfer(grid: int, group: int, passes: GroupPass) -> Tensor:
             logits = passes.logits()
             bits = decoder.decode(self._model.probabilities(logits))
+            return torch.from_numpy(bits).view(logits.shape)
+
+        return [bits.float() * 2 - 1 for bits in self._run(transfer)]
+
+    def decode_cut(self, words: bytes) -> list[Tensor]:
+        """What is known of the next iteration's codes if only the first words of its segment are.
+
+        The codes that the words leave open are the most probable ones, group by group: 1 where
+        the probability of 1 is above one half.
+
+        Returns:
+            As `decode`.
+
+        Raises:
+            CodeSegmentError: the words are not whole.
+        """
+        decoder = CutSegmentDecoder(words)
+
+        def transfer(grid: int, group: int, passes: GroupPass) -> Tensor:
+            logits = passes.logits()
+            probabilities = self._model.probabilities(logits)
+            bits = (probabilities > PROBABILITY_TOTAL // 2).astype(np.uint8)
+            certain = decoder.decode(probabilities)
+            bits[: len(certain)] = certain
             return torch.from_numpy(bits).view(logits.shape)
 
         return [bits.float() * 2 - 1 for bits in self._run(transfer)]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rnnconv_codec.container import inspect
-from rnnconv_codec.targets import WHOLE, Target, encode_to_target
+from rnnconv_codec.targets import Target, cut, encode_to_target
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -67,9 +67,8 @@ def decode(
     Raises `IterationsError`, `TargetError`, a `ContainerError` or a `WeightsError`, of which
     `ModelMismatchError` says that the file was written with other weights.
     """
-    target = Target(iterations, bpp, size)
-    used = None if target == WHOLE else target.iterations_of(inspect(data))
-    return codec_for(data, weights).decode(data, iterations=used)
+    data = cut(data, Target(iterations, bpp, size))
+    return codec_for(data, weights).decode(data)
 
 
 def codec_for(data: bytes, weights: str | os.PathLike[str] | None = None) -> Codec:

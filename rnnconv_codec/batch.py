@@ -29,7 +29,7 @@ from rnnconv_codec.errors import (
     is_out_of_memory,
 )
 from rnnconv_codec.files import atomic_write, check_output, is_same_file, read_file
-from rnnconv_codec.targets import WHOLE, Target, encode_to_target
+from rnnconv_codec.targets import WHOLE, Target, cut, encode_to_target
 
 Progress = Callable[[int, int], None]
 
@@ -48,22 +48,22 @@ class Result:
     Attributes:
         data: content of the file to write.
         info: of the `.rnc` file, which is `data` or what it was made of.
-        iterations: that were encoded or decoded.
+        used: the same, cut to what was decoded.
     """
 
     data: bytes
     info: FileInfo
-    iterations: int
+    used: FileInfo
 
     @property
     def rnc_bytes(self) -> int:
         """Size of the `.rnc` file as far as it is used."""
-        return round(self.bpp * self.info.width * self.info.height / 8)
+        return self.used.decodable_bytes
 
     @property
     def bpp(self) -> float:
         """Bits of the `.rnc` file, as far as it is used, per pixel."""
-        return self.info.cumulative_bpp[self.iterations - 1]
+        return self.used.bpp_of(self.used.decodable_bytes)
 
 
 class Conversion(Protocol):
@@ -110,7 +110,7 @@ class Encoding:
             codec, image, self.target, alpha=self.alpha, strip=self.strip, progress=progress
         )
         info = inspect(encoded)
-        return Result(encoded, info, info.iterations)
+        return Result(encoded, info, info)
 
 
 @dataclass(frozen=True)
@@ -131,18 +131,17 @@ class Decoding:
             RnncodecError: see `api.decode` and `images.image_bytes`.
         """
         info = inspect(data)
+        data = cut(data, self.target)
 
         from rnnconv_codec.api import codec_for
         from rnnconv_codec.images import extract_metadata, image_bytes, strip_metadata
 
         use_threads(self.threads)
-        is_whole = self.target == WHOLE
-        used = None if is_whole else self.target.iterations_of(info)
         codec = codec_for(data, self.weights)
-        image = codec.decode(data, iterations=used, progress=progress)
+        image = codec.decode(data, progress=progress)
         metadata = strip_metadata(extract_metadata(image), self.strip)
         content = image_bytes(image, self.format, metadata, background=self.background)
-        return Result(content, info, used or info.iterations)
+        return Result(content, info, inspect(data))
 
 
 def use_threads(threads: int | None) -> None:

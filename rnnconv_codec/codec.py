@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -215,7 +215,8 @@ class Codec:
 
         Args:
             data: content of an `.rnc` file.
-            iterations: 1 to what the file has, which None stands for.
+            iterations: 1 to the whole ones that the file has. None stands for all it has, a
+                partial one included.
             progress: called after each iteration.
             max_pixels: refuse larger pictures before anything is allocated.
 
@@ -235,11 +236,14 @@ class Codec:
         container = read_container(data)
         header = container.header
         available = len(container.segments)
-        total = available if iterations is None else iterations
-        if not 1 <= total <= available:
-            raise IterationsError(
-                f"the file has {available} of {header.iterations} iterations, asked were {total}"
-            )
+        if iterations is not None:
+            if not 1 <= iterations <= available:
+                raise IterationsError(
+                    f"the file has {available} of {header.iterations} iterations, "
+                    f"asked were {iterations}"
+                )
+            segments = container.segments[:iterations]
+            container = replace(container, segments=segments, partial=None)
         if header.width * header.height > max_pixels:
             raise ImageSizeError(
                 f"the picture has {header.width}x{header.height} pixels, the limit is {max_pixels}"
@@ -250,7 +254,7 @@ class Codec:
                 TruncatedFileWarning,
                 stacklevel=2,
             )
-        picture = self._reconstruct(container, total, progress)
+        picture = self._reconstruct(container, progress)
         attach_alpha(picture, container.metadata.alpha)
         attach_metadata(picture, container.metadata)
         return picture
@@ -258,15 +262,17 @@ class Codec:
     def decode_codes(self, data: bytes) -> list[list[Tensor]]:
         """The codes of a file: per iteration and grid (1, C, h, w), -1.0 or +1.0.
 
+        Of a partial iteration, the codes that are not known have their expected values.
+
         Raises:
             ContainerError: the file is damaged.
             ModelMismatchError: it was written with another model.
         """
         container = read_container(data)
         with torch.inference_mode():
-            return list(self._codes(container, len(container.segments)))
+            return list(self._codes(container))
 
-    def _codes(self, container: Container, iterations: int) -> Iterator[list[Tensor]]:
+    def _codes(self, container: Container) -> Iterator[list[Tensor]]:
         header = container.header
         if header.model_id != self.model_id:
             raise ModelMismatchError(
@@ -282,15 +288,16 @@ class Codec:
             self._context,
             self._grid_sizes(_padded_side(header.height), _padded_side(header.width)),
         )
-        for segment in container.segments[:iterations]:
+        for segment in container.segments:
             yield [_laid_out(codes) for codes in coder.decode(segment)]
+        if container.partial is not None:
+            yield [_laid_out(codes) for codes in coder.decode_cut(container.partial)]
 
-    def _reconstruct(
-        self, container: Container, iterations: int, progress: Progress | None
-    ) -> Image.Image:
+    def _reconstruct(self, container: Container, progress: Progress | None) -> Image.Image:
         state: State | None = None
+        iterations = container.present_iterations
         with torch.inference_mode():
-            for index, codes in enumerate(self._codes(container, iterations)):
+            for index, codes in enumerate(self._codes(container)):
                 state = self._network.decode_iteration(codes, state, index)
                 if progress is not None:
                     progress(index + 1, iterations)

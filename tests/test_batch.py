@@ -282,8 +282,8 @@ class Copying:
             os._exit(9)
         if data == b"wrong":
             raise ZeroDivisionError("a bug")
-        info = FileInfo(1, 1, 1, None, 1, 1, "", (), {}, 0, 8.0, (8.0,))  # type: ignore[arg-type]
-        return batch.Result(data, info, 1)
+        info = FileInfo(1, 1, 1, None, 1, 1, "", (), None, {}, (1,), 1, 1)  # type: ignore[arg-type]
+        return batch.Result(data, info, info)
 
 
 def tasks_of(*contents: bytes) -> Iterator[Task]:

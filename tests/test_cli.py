@@ -173,6 +173,7 @@ def test_info_as_json_has_what_inspect_has(folder: Path) -> None:
         "file_bytes": found.file_bytes,
         "bpp": found.bpp,
         "segment_bytes": list(found.segment_bytes),
+        "partial_bytes": None,
         "cumulative_bpp": list(found.cumulative_bpp),
         "metadata_bytes": {},
     }
@@ -182,6 +183,18 @@ def test_info_says_that_a_file_is_cut(folder: Path) -> None:
     (folder / "cut.rnc").write_bytes(rnc_file()[:-1])
     assert "2 of 3, the file is cut" in run("info", "cut.rnc").stdout
     assert json.loads(run("info", "cut.rnc", "--json").stdout)["is_cut"] is True
+
+
+def test_info_shows_a_partial_iteration(folder: Path) -> None:
+    data = truncate(rnc_file(), iterations=2, partial_bytes=1)
+    (folder / "part.rnc").write_bytes(data)
+    result = run("info", "part.rnc")
+    assert "iterations  2 and a part\n" in result.stdout
+    last = result.stdout.splitlines()[-1].split()
+    assert last == ["a", "part", "1", f"{len(data) * 8 / 1200:.3f}"]
+    parsed = json.loads(run("info", "part.rnc", "--json").stdout)
+    assert (parsed["iterations"], parsed["declared_iterations"]) == (2, 3)
+    assert (parsed["partial_bytes"], parsed["is_cut"]) == (1, False)
 
 
 # --- truncate --------------------------------------------------------------------------------

@@ -52,9 +52,8 @@ def test_every_command_is_in_the_lists(name: str) -> None:
     "page", [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))], ids=lambda p: p.name
 )
 def test_links_between_documents_lead_somewhere(page: Path) -> None:
-    text = "\n".join(
-        line for line in page.read_text(encoding="utf-8").splitlines() if not line.startswith("    ")
-    )
+    lines = page.read_text(encoding="utf-8").splitlines()
+    text = "\n".join(line for line in lines if not line.startswith("    "))
     targets = [target for target in LINK.findall(text) if "://" not in target]
     assert [target for target in targets if not (page.parent / target).exists()] == []
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,8 @@ from PIL import Image
 import rnnconv_codec
 from rnnconv_codec.cli.group import cli
 from rnnconv_codec.codec import Codec
-from rnnconv_codec.container import inspect
+from rnnconv_codec.container import inspect, read_container
+from rnnconv_codec.entropy.words import WORD_BYTES
 from rnnconv_codec.errors import (
     ArgumentError,
     IterationsError,
@@ -23,7 +25,7 @@ from rnnconv_codec.errors import (
     TargetError,
 )
 from rnnconv_codec.metrics import ms_ssim, psnr
-from rnnconv_codec.targets import WHOLE, Target, encode_to_target, truncate
+from rnnconv_codec.targets import WHOLE, Cut, Target, encode_to_target, truncate
 
 Photograph = Callable[[str], Image.Image]
 
@@ -51,23 +53,74 @@ def target_of(**bounds: Any) -> Target:
 # --- bounds on the size ----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("spare", [0, 1, 50])
-def test_a_file_has_the_most_iterations_that_fit(
-    tiny_codec: Codec, picture: Image.Image, data: bytes, sizes: list[int], spare: int
+OVERHEAD = 6
+"""Bytes of a chunk beside its payload, below 128 bytes; one more from there on."""
+
+
+def limits(sizes: list[int]) -> list[int]:
+    """Bounds that fall on an iteration, just below and above it, and far inside the next."""
+    near = [size + spare for size in sizes[:2] for spare in (0, 1, 12, 13, 14, 40, 150)]
+    return [*near, sizes[1] - 1, sizes[2] - 1, sizes[2], sizes[2] + 1000]
+
+
+def test_truncating_equals_encoding_at_every_bound(
+    tiny_codec: Codec, picture: Image.Image, data: bytes, sizes: list[int]
 ) -> None:
     pixels = picture.width * picture.height
-    for count, size in enumerate(sizes, 1):
-        expected = truncate(data, iterations=count)
-        for target in (Target(size=size + spare), Target(bpp=8 * (size + spare) / pixels)):
-            encoded = encode_to_target(tiny_codec, picture, target)
-            assert encoded == expected
-            assert target.iterations_of(inspect(data)) == count
-        assert truncate(data, size=size + spare) == expected
-        assert truncate(data, bpp=8 * (size + spare) / pixels) == expected
+    for limit in limits(sizes):
+        shorter = truncate(data, size=limit)
+        assert len(shorter) <= limit
+        assert encode_to_target(tiny_codec, picture, Target(size=limit)) == shorter
+        assert truncate(data, bpp=8 * (limit + 0.5) / pixels) == shorter
 
 
-def test_one_byte_too_little_costs_an_iteration(data: bytes, sizes: list[int]) -> None:
-    assert len(truncate(data, size=sizes[2] - 1)) == sizes[1]
+def test_a_file_ends_with_a_part_of_the_next_iteration(data: bytes, sizes: list[int]) -> None:
+    segments = read_container(data).segments
+    for limit in range(sizes[1] + 40, sizes[2], 7):
+        found = read_container(truncate(data, size=limit))
+        assert found.segments == segments[:2]
+        assert found.partial is not None and len(found.partial) % WORD_BYTES == 0
+        assert segments[2].startswith(found.partial)
+        size = len(truncate(data, size=limit))
+        # Of the bound only what is less than a word is not used, and a byte of a length that grows.
+        assert size <= limit <= size + WORD_BYTES
+
+
+def test_a_part_that_would_not_pay_is_left_out(data: bytes, sizes: list[int]) -> None:
+    least = -(-inspect(data).segment_bytes[0] // 64 // WORD_BYTES) * WORD_BYTES
+    for spare in range(OVERHEAD + least):
+        assert len(truncate(data, size=sizes[0] + spare)) == sizes[0]
+    assert len(truncate(data, size=sizes[0] + OVERHEAD + least)) == sizes[0] + OVERHEAD + least
+
+
+def test_a_shortened_file_is_shortened_like_the_whole_one(data: bytes, sizes: list[int]) -> None:
+    shorter = truncate(data, size=sizes[2] - 10)
+    for limit in (sizes[0], sizes[0] + 50, sizes[1], sizes[1] + 3, sizes[1] + 100, sizes[2] - 11):
+        assert truncate(shorter, size=limit) == truncate(data, size=limit)
+    assert truncate(shorter, size=sizes[2]) == shorter
+    assert truncate(shorter, iterations=2) == truncate(data, iterations=2)
+
+
+def test_more_bytes_are_a_better_picture(
+    tiny_codec: Codec, picture: Image.Image, data: bytes, sizes: list[int]
+) -> None:
+    bounds = [sizes[0] + k * (sizes[2] - sizes[0]) // 12 for k in range(13)]
+    qualities = [psnr(tiny_codec.decode(truncate(data, size=b)), picture) for b in bounds]
+    assert qualities == sorted(qualities)
+    assert len(set(qualities)) == len(bounds)
+
+
+def test_a_partial_iteration_is_not_counted(tiny_codec: Codec, data: bytes) -> None:
+    shorter = truncate(data, size=len(data) - 20)
+    assert inspect(shorter).iterations == 2
+    with pytest.raises(IterationsError):
+        tiny_codec.decode(shorter, iterations=3)
+    whole = tiny_codec.decode(shorter, iterations=2)
+    assert whole.tobytes() == tiny_codec.decode(data, iterations=2).tobytes()
+    assert whole.tobytes() != tiny_codec.decode(shorter).tobytes()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        tiny_codec.decode(shorter)
 
 
 def test_metadata_and_transparency_count(tiny_codec: Codec, picture: Image.Image) -> None:
@@ -76,6 +129,8 @@ def test_metadata_and_transparency_count(tiny_codec: Codec, picture: Image.Image
     whole = tiny_codec.encode(transparent)
     limit = len(truncate(whole, iterations=2))
     assert len(encode_to_target(tiny_codec, transparent, Target(size=limit))) == limit
+    shorter = encode_to_target(tiny_codec, transparent, Target(size=limit - 20))
+    assert limit - 20 - WORD_BYTES < len(shorter) <= limit - 20
 
 
 def test_too_little_for_anything_names_the_least(
@@ -85,7 +140,7 @@ def test_too_little_for_anything_names_the_least(
     with pytest.raises(TargetError, match=f"the least is {sizes[0]} bytes"):
         encode_to_target(tiny_codec, picture, too_little)
     with pytest.raises(TargetError, match=f"the least is {sizes[0]} bytes"):
-        too_little.iterations_of(inspect(data))
+        too_little.cut_of(inspect(data))
 
 
 # --- bounds on the quality -------------------------------------------------------------------
@@ -154,21 +209,21 @@ def test_what_makes_no_sense_is_an_error(bounds: dict[str, Any]) -> None:
 
 def test_a_file_does_not_tell_qualities(data: bytes) -> None:
     with pytest.raises(ArgumentError, match="quality"):
-        Target(psnr=30).iterations_of(inspect(data))
+        Target(psnr=30).cut_of(inspect(data))
     with pytest.raises(ArgumentError, match="needs"):
         truncate(data)
     for wrong in (0, 4):
         with pytest.raises(IterationsError):
             truncate(data, iterations=wrong)
-    assert WHOLE.iterations_of(inspect(data)) == 3
+    assert WHOLE.cut_of(inspect(data)) == Cut(3)
 
 
 def test_the_library_takes_targets(
     picture: Image.Image, data: bytes, sizes: list[int], tiny_weights: Path
 ) -> None:
-    encoded = rnnconv_codec.encode(picture, size=sizes[1], weights=tiny_weights)
-    assert encoded == truncate(data, iterations=2)
-    decoded = rnnconv_codec.decode(data, size=sizes[1], weights=tiny_weights)
+    encoded = rnnconv_codec.encode(picture, size=sizes[1] + 90, weights=tiny_weights)
+    assert encoded == truncate(data, size=sizes[1] + 90)
+    decoded = rnnconv_codec.decode(data, size=sizes[1] + 90, weights=tiny_weights)
     assert decoded.tobytes() == rnnconv_codec.decode(encoded, weights=tiny_weights).tobytes()
 
 
@@ -190,11 +245,11 @@ def folder(
 
 
 def test_commands_meet_the_bound_alike(folder: Path, sizes: list[int], tiny_weights: Path) -> None:
-    bound = f"{(sizes[1] + 1) / 1000}k"
+    bound = f"{(sizes[1] + 91) / 1000}k"
     model = ("--weights", tiny_weights, "--threads", "1")
     assert run("encode", "a.png", "--size", bound, *model).exit_code == 0
     assert run("truncate", "whole.rnc", "--size", bound).exit_code == 0
-    assert (folder / "a.rnc").read_bytes() == (folder / "whole.2.rnc").read_bytes()
+    assert (folder / "a.rnc").read_bytes() == (folder / "whole.3.rnc").read_bytes()
     assert run("decode", "whole.rnc", "--size", bound, "-o", "b.png", *model).exit_code == 0
     assert run("decode", "a.rnc", "-o", "c.png", *model).exit_code == 0
     assert (folder / "b.png").read_bytes() == (folder / "c.png").read_bytes()

@@ -295,7 +295,8 @@ def _as_dict(report: Report) -> dict[str, object]:
         described |= {
             "width": result.info.width,
             "height": result.info.height,
-            "iterations": result.iterations,
+            "iterations": result.used.iterations,
+            "partial_bytes": result.used.partial_bytes,
             "rnc_bytes": result.rnc_bytes,
             "bpp": result.bpp,
             "seconds": outcome.seconds,

@@ -27,7 +27,7 @@ from rnnconv_codec.cli.options import (
     threads_option,
     weights_option,
 )
-from rnnconv_codec.cli.report import count
+from rnnconv_codec.cli.report import count, whole_and_part
 from rnnconv_codec.cli.streams import STREAM
 
 _DEFAULT_FORMAT = "png"
@@ -102,4 +102,4 @@ def decode(
 
 def _detail(result: Result) -> str:
     declared = count(result.info.declared_iterations, "iteration")
-    return f"{result.iterations} of {declared}, {result.bpp:.3f} bpp"
+    return f"{whole_and_part(result.used)} of {declared}, {result.bpp:.3f} bpp"

@@ -24,7 +24,7 @@ from rnnconv_codec.cli.options import (
     threads_option,
     weights_option,
 )
-from rnnconv_codec.cli.report import count, file_size
+from rnnconv_codec.cli.report import encoded_detail
 
 _EPILOG = """\b
 Examples:
@@ -95,5 +95,4 @@ def encode(
 
 
 def _detail(result: Result) -> str:
-    size = file_size(result.info.file_bytes, result.info.bpp)
-    return f"{count(result.iterations, 'iteration')}, {size}"
+    return encoded_detail(result.info)

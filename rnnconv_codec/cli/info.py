@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from rnnconv_codec.cli.options import input_argument
-from rnnconv_codec.cli.report import count, file_size
+from rnnconv_codec.cli.report import count, file_size, whole_and_part
 from rnnconv_codec.cli.streams import read_input
 from rnnconv_codec.container import FileInfo, inspect
 from rnnconv_codec.weights import DEFAULT_WEIGHTS, find_weights, load_model_file, name_of_model
@@ -56,7 +56,7 @@ def _describe_file(source: Path, *, as_json: bool) -> None:
     metadata = ", ".join(
         f"{name} {count(size, 'byte')}" for name, size in found.metadata_bytes.items()
     )
-    iterations = str(found.iterations)
+    iterations = whole_and_part(found)
     if found.is_cut:
         iterations += f" of {found.declared_iterations}, the file is cut"
     click.echo(f"file        {source}")
@@ -73,6 +73,9 @@ def _describe_file(source: Path, *, as_json: bool) -> None:
         zip(found.segment_bytes, found.cumulative_bpp, strict=True), 1
     ):
         click.echo(f"{number:9d}  {size:13d}  {bpp:13.3f}")
+    if found.partial_bytes is not None:
+        bpp = found.bpp_of(found.decodable_bytes)
+        click.echo(f"{'a part':>9}  {found.partial_bytes:13d}  {bpp:13.3f}")
 
 
 def _as_dict(source: Path, found: FileInfo) -> dict[str, object]:
@@ -89,6 +92,7 @@ def _as_dict(source: Path, found: FileInfo) -> dict[str, object]:
         "file_bytes": found.file_bytes,
         "bpp": found.bpp,
         "segment_bytes": list(found.segment_bytes),
+        "partial_bytes": found.partial_bytes,
         "cumulative_bpp": list(found.cumulative_bpp),
         "metadata_bytes": found.metadata_bytes,
     }

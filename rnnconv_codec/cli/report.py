@@ -15,9 +15,22 @@ def count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
+def whole_and_part(info: FileInfo) -> str:
+    """The whole iterations of a file, and whether there is a part of the next: "3 and a part"."""
+    return f"{info.iterations}{'' if info.partial_bytes is None else ' and a part'}"
+
+
 def one_line(message: str) -> str:
     """The message without line breaks."""
     return " ".join(message.split())
+
+
+def encoded_detail(info: FileInfo) -> str:
+    """Iterations and size of a file: "3 and a part of 4 iterations, 24576 bytes, 0.500 bpp"."""
+    declared = count(info.declared_iterations, "iteration")
+    if info.partial_bytes is not None:
+        declared = f"{whole_and_part(info)} of {declared}"
+    return f"{declared}, {file_size(info.file_bytes, info.bpp)}"
 
 
 def print_result(output: Path, info: FileInfo, *, detail: str, seconds: float | None) -> None:

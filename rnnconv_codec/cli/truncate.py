@@ -16,10 +16,10 @@ from rnnconv_codec.cli.options import (
     target_of,
     target_options,
 )
-from rnnconv_codec.cli.report import count, file_size, print_result
+from rnnconv_codec.cli.report import encoded_detail, print_result
 from rnnconv_codec.cli.streams import STREAM, check_target, read_input, write_output
-from rnnconv_codec.container import inspect, truncate
-from rnnconv_codec.targets import WHOLE
+from rnnconv_codec.container import inspect
+from rnnconv_codec.targets import WHOLE, cut
 
 _EPILOG = """\b
 Examples:
@@ -55,15 +55,13 @@ def truncate_command(
         reject_same_file(source, output)
         check_target(output, force=force)
     data = read_input(source)
-    kept = target.iterations_of(inspect(data))
+    result = cut(data, target)
+    info = inspect(result)
     if output is None:
         output = STREAM
         if source != STREAM:
-            output = derived_output(source, f".{kept}{source.suffix}")
+            output = derived_output(source, f".{info.declared_iterations}{source.suffix}")
         check_target(output, force=force)
-    result = truncate(data, iterations=kept)
     write_output(output, result, force=force)
     if not quiet:
-        info = inspect(result)
-        detail = f"{count(info.iterations, 'iteration')}, {file_size(info.file_bytes, info.bpp)}"
-        print_result(output, info, detail=detail, seconds=None)
+        print_result(output, info, detail=encoded_detail(info), seconds=None)

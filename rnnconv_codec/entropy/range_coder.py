@@ -13,9 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnnconv_codec.entropy.probability_table import PROBABILITY_TOTAL
+from rnnconv_codec.entropy.words import WORD_BYTES
 from rnnconv_codec.errors import CodeSegmentError
-
-WORD_BYTES = 4
 
 # Two words are read ahead, so no codes depend on words farther behind the end than these.
 _TAIL_WORDS = 2
@@ -142,7 +141,7 @@ class CutSegmentDecoder:
             bits: list[NDArray[np.int32]] = [coder.decode(_BINARY, rows) for coder in coders]
         except AssertionError:
             return None
-        if not np.array_equal(*bits):
+        if not np.array_equal(bits[0], bits[1]):
             return None
         self._coders = coders
         return bits[0]

@@ -82,26 +82,32 @@ class SegmentCoder:
     def decode_cut(self, words: bytes) -> list[Tensor]:
         """What is known of the next iteration's codes if only the first words of its segment are.
 
-        The codes that the words leave open are the most probable ones, group by group: 1 where
-        the probability of 1 is above one half.
+        Where the words leave codes open, the context model goes on with the most probable ones
+        (1 if its probability is above one half), and the codes given are those expected.
 
         Returns:
-            As `decode`.
+            Per grid (1, C, h, w): -1.0 or +1.0, or between them what is expected.
 
         Raises:
             CodeSegmentError: the words are not whole.
         """
         decoder = CutSegmentDecoder(words)
+        codes: list[list[Tensor]] = [[] for _ in self._sizes]
 
         def transfer(grid: int, group: int, passes: GroupPass) -> Tensor:
             logits = passes.logits()
             probabilities = self._model.probabilities(logits)
-            bits = (probabilities > PROBABILITY_TOTAL // 2).astype(np.uint8)
             certain = decoder.decode(probabilities)
+            bits = (probabilities > PROBABILITY_TOTAL // 2).astype(np.uint8)
             bits[: len(certain)] = certain
+            # Exact: a probability has 16 bits, float32 has 24.
+            expected = probabilities.astype(np.float32) / (PROBABILITY_TOTAL // 2) - 1
+            expected[: len(certain)] = certain * np.float32(2) - 1
+            codes[grid].append(torch.from_numpy(expected).view(logits.shape))
             return torch.from_numpy(bits).view(logits.shape)
 
-        return [bits.float() * 2 - 1 for bits in self._run(transfer)]
+        self._run(transfer)
+        return [torch.cat(groups, 1) for groups in codes]
 
     def _run(self, transfer: Callable[[int, int, GroupPass], Tensor]) -> list[Tensor]:
         """Go through grids and groups; `transfer` codes a group and returns its bits."""

@@ -34,6 +34,7 @@ _DEFAULT_FORMAT = "png"
 _EPILOG = """\b
 Examples:
   rnncodec decode photo.rnc -o preview.png --iterations 2
+  rnncodec decode photo.rnc -o preview.png --size 10k
   rnncodec decode - --format jpeg < photo.rnc > photo.jpg
   rnncodec decode encoded/ --recursive --output-dir decoded/ --format webp
 """
@@ -42,7 +43,7 @@ Examples:
 @click.command(epilog=_EPILOG)
 @file_options("IN with the ending of the format, .png; - if IN is -")
 @target_options(
-    "How many iterations to decode, 1 to what IN has.  [default: all that IN has]",
+    "How many whole iterations to decode, 1 to what IN has.  [default: all that IN has]",
 )
 @format_option
 @background_option
@@ -66,7 +67,8 @@ def decode(
     WebP, TIFF, BMP, PPM and TGA without loss, JPEG at quality 95. What was grey comes back grey,
     what was transparent transparent. A file that was cut gives the picture so far, with a notice.
 
-    At most one of --iterations, --bpp and --size says how much of the file is used.
+    At most one of --iterations, --bpp and --size says how much of the file is used; without them
+    all is, also the part of an iteration that a file of a given size ends with.
 
     Of several files, a failure of one does not stop the others; it is reported at the end, and the
     exit status is 1.

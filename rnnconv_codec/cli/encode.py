@@ -66,7 +66,8 @@ def encode(
     EXIF and XMP are kept.
 
     How large or how good the file is to be is said by one of --iterations, --bpp, --size, --psnr
-    and --ms-ssim. It gets the most whole iterations that fit, or the fewest that are good enough.
+    and --ms-ssim. A size is met by the most whole iterations that fit and a part of the next, a
+    quality by the fewest whole iterations that are good enough.
 
     Of several files, a failure of one does not stop the others; it is reported at the end, and the
     exit status is 1.

@@ -30,7 +30,7 @@ _COMMANDS = {
     "truncate": (
         "rnnconv_codec.cli.truncate",
         "truncate_command",
-        "Make an .rnc file smaller by dropping its last iterations.",
+        "Make an .rnc file smaller by dropping its end.",
     ),
     "compare": (
         "rnnconv_codec.cli.compare",

@@ -24,14 +24,15 @@ from rnnconv_codec.targets import WHOLE, cut
 _EPILOG = """\b
 Examples:
   rnncodec truncate photo.rnc --iterations 3    writes photo.3.rnc
+  rnncodec truncate photo.rnc --size 40k -o small.rnc
   rnncodec truncate - --iterations 1 < photo.rnc | rnncodec decode - -o tiny.png
 """
 
 
 @click.command("truncate", epilog=_EPILOG)
 @input_argument()
-@output_option("IN with .N before its ending; - if IN is -")
-@target_options("How many iterations to keep, 1 to what IN has.")
+@output_option("IN with .N before its ending, N iterations kept; - if IN is -")
+@target_options("How many whole iterations to keep, 1 to what IN has.")
 @force_option
 @quiet_option
 def truncate_command(
@@ -43,9 +44,10 @@ def truncate_command(
     force: bool,
     quiet: bool,
 ) -> None:
-    """Make the .rnc file IN (- for standard input) smaller by dropping its last iterations.
+    """Make the .rnc file IN (- for standard input) smaller by dropping its end.
 
-    One of --iterations, --bpp and --size says how small. The result is the file that encoding with
+    One of --iterations, --bpp and --size says how small; a size is met by the most whole
+    iterations that fit and a part of the next. The result is the file that encoding with
     this option gives, byte for byte. No model is needed, so this takes no time to speak of.
     """
     target = target_of(iterations=iterations, bpp=bpp, size=size)

@@ -152,13 +152,19 @@ def test_damaged_files_are_errors_as_of_any_other_image(data: bytes) -> None:
         Image.open(io.BytesIO(data[:30]))
 
 
-def test_a_bound_is_met_by_whole_iterations(data: bytes, picture: Image.Image) -> None:
+def test_a_bound_is_met_as_by_truncate(data: bytes, picture: Image.Image) -> None:
     pixels = picture.width * picture.height
-    for iterations in (1, 2, 3):
-        size = len(rnnconv_codec.truncate(data, iterations=iterations))
+    for size in (len(data), len(data) - 30, len(data) - 100):
         stream = io.BytesIO()
-        picture.save(stream, "RNC", bpp=8 * (size + 1) / pixels)
-        assert len(stream.getvalue()) == size
+        picture.save(stream, "RNC", bpp=8 * (size + 0.5) / pixels)
+        assert stream.getvalue() == rnnconv_codec.truncate(data, size=size)
+
+
+def test_a_file_that_ends_inside_an_iteration_opens_whole(tiny_codec: Codec, data: bytes) -> None:
+    shorter = rnnconv_codec.truncate(data, size=len(data) - 30)
+    image = opened(shorter)
+    assert image.iterations == 2
+    assert image.tobytes() == tiny_codec.decode(shorter).tobytes()
 
 
 def test_a_bound_that_cannot_be_met_names_the_least(data: bytes, picture: Image.Image) -> None:

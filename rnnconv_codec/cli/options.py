@@ -87,19 +87,29 @@ def target_options(text: str, *, qualities: bool = False) -> Callable[[Decorated
     """`--iterations`, `--bpp` and `--size`, and if asked `--psnr` and `--ms-ssim`."""
     decorators = [
         iterations_option(text),
-        click.option("--bpp", metavar="B", type=_bound, help="At most B bits of the .rnc file per pixel; above 0."),
         click.option(
-            "--size", metavar="BYTES", callback=_bytes, help="At most so many bytes of the .rnc file, from 1; also 40k or 1.5M."
+            "--bpp",
+            metavar="B",
+            type=_bound,
+            help="At most B bits of the .rnc file per pixel.",
+        ),
+        click.option(
+            "--size",
+            metavar="BYTES",
+            callback=_bytes,
+            help="At most so many bytes of the .rnc file, from 1; also 40k or 1.5M.",
         ),
     ]
     if qualities:
         decorators += [
-            click.option("--psnr", metavar="DB", type=_bound, help="At least a PSNR of DB; above 0."),
+            click.option(
+                "--psnr", metavar="DB", type=_bound, help="At least a PSNR of DB decibels."
+            ),
             click.option(
                 "--ms-ssim",
                 metavar="S",
                 type=click.FloatRange(0, 1, min_open=True),
-                help="At least an MS-SSIM of S, above 0 to 1; needs the extra eval.",
+                help="At least an MS-SSIM of S; needs the extra eval.",
             ),
         ]
 

@@ -25,7 +25,7 @@ from rnnconv_codec.batch import (
     convert_files,
     plan_jobs,
 )
-from rnnconv_codec.cli.options import derived_output, reject_same_file
+from rnnconv_codec.cli.options import combined, derived_output, reject_same_file
 from rnnconv_codec.cli.progress import FileProgress, file_progress, iteration_progress
 from rnnconv_codec.cli.report import count, one_line, print_result
 from rnnconv_codec.cli.streams import (
@@ -122,15 +122,48 @@ def file_options(default_output: str) -> Callable[[Decorated], Decorated]:
         ),
     )
 
-    def decorate(function: Decorated) -> Decorated:
-        for decorator in reversed(decorators):
-            function = decorator(function)
-        return function
-
-    return decorate
+    return combined(decorators)
 
 
-def convert_one(
+def convert(
+    conversion: Encoding | Decoding,
+    options: FileOptions,
+    *,
+    ending: str,
+    suffixes: frozenset[str],
+    text: str,
+    detail: Callable[[Result], str],
+) -> None:
+    """Convert one file or stream, or many files.
+
+    Args:
+        conversion: what to do to each.
+        options: which files.
+        ending: of outputs whose name is derived.
+        suffixes: of the files to take from folders.
+        text: for the progress bar.
+        detail: what the result line of one file says.
+
+    Raises:
+        RnncodecError: of one file; of many files, failures are reported.
+        click.UsageError: options that contradict each other.
+        click.exceptions.Exit: with status 1 if one of many files failed.
+    """
+    if options.is_batch:
+        _convert_many(conversion, options, ending=ending, suffixes=suffixes, text=text)
+    else:
+        _convert_one(
+            conversion,
+            options.sources[0],
+            single_output(options, ending),
+            force=options.overwrite,
+            quiet=options.quiet,
+            text=text,
+            detail=detail,
+        )
+
+
+def _convert_one(
     conversion: Conversion,
     source: Path,
     output: Path,
@@ -161,7 +194,7 @@ def single_output(options: FileOptions, ending: str) -> Path:
     return STREAM if source == STREAM else derived_output(source, ending)
 
 
-def convert_many(
+def _convert_many(
     conversion: Encoding | Decoding,
     options: FileOptions,
     *,
@@ -169,12 +202,7 @@ def convert_many(
     suffixes: frozenset[str],
     text: str,
 ) -> None:
-    """Convert files with one progress bar, and report failures at the end.
-
-    Raises:
-        click.UsageError: options that contradict each other.
-        click.exceptions.Exit: with status 1 if a file failed.
-    """
+    """Convert files with one progress bar, and report failures at the end."""
     _reject_contradictions(options)
     jobs = plan_jobs(
         options.sources,

@@ -7,13 +7,7 @@ from typing import Any
 import click
 
 from rnnconv_codec.batch import Decoding, Result
-from rnnconv_codec.cli.convert import (
-    FileOptions,
-    convert_many,
-    convert_one,
-    file_options,
-    single_output,
-)
+from rnnconv_codec.cli.convert import FileOptions, convert, file_options
 from rnnconv_codec.cli.options import (
     OUTPUT_FORMATS,
     RNC_SUFFIX,
@@ -87,16 +81,11 @@ def decode(
         if format_name is None:
             image_format = format_for(options.output)
     conversion = Decoding(image_format, target, weights, background, stripped_names(strip), threads)
-    if options.is_batch:
-        suffixes = frozenset({RNC_SUFFIX})
-        convert_many(conversion, options, ending=ending, suffixes=suffixes, text="decoding")
-        return
-    convert_one(
+    convert(
         conversion,
-        options.sources[0],
-        single_output(options, ending),
-        force=options.overwrite,
-        quiet=options.quiet,
+        options,
+        ending=ending,
+        suffixes=frozenset({RNC_SUFFIX}),
         text="decoding",
         detail=_detail,
     )

@@ -7,13 +7,7 @@ from typing import Any
 import click
 
 from rnnconv_codec.batch import Encoding, Result
-from rnnconv_codec.cli.convert import (
-    FileOptions,
-    convert_many,
-    convert_one,
-    file_options,
-    single_output,
-)
+from rnnconv_codec.cli.convert import FileOptions, convert, file_options
 from rnnconv_codec.cli.options import (
     RNC_SUFFIX,
     alpha_option,
@@ -79,17 +73,11 @@ def encode(
 
     check_alpha(alpha)
     conversion = Encoding(target, weights, alpha, stripped_names(strip), threads)
-    if options.is_batch:
-        convert_many(
-            conversion, options, ending=RNC_SUFFIX, suffixes=IMAGE_SUFFIXES, text="encoding"
-        )
-        return
-    convert_one(
+    convert(
         conversion,
-        options.sources[0],
-        single_output(options, RNC_SUFFIX),
-        force=options.overwrite,
-        quiet=options.quiet,
+        options,
+        ending=RNC_SUFFIX,
+        suffixes=IMAGE_SUFFIXES,
         text="encoding",
         detail=_detail,
     )

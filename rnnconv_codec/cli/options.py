@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, TypeVar
@@ -35,6 +35,19 @@ STRIP_ALL = "all"
 _UNITS = {"": 1, "k": 1000, "m": 1_000_000}
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
+
+
+def combined(
+    decorators: Sequence[Callable[[Decorated], Decorated]],
+) -> Callable[[Decorated], Decorated]:
+    """One decorator that adds the options of several, in their order."""
+
+    def decorate(function: Decorated) -> Decorated:
+        for decorator in reversed(decorators):
+            function = decorator(function)
+        return function
+
+    return decorate
 
 
 def input_argument(
@@ -113,12 +126,7 @@ def target_options(text: str, *, qualities: bool = False) -> Callable[[Decorated
             ),
         ]
 
-    def decorate(function: Decorated) -> Decorated:
-        for decorator in reversed(decorators):
-            function = decorator(function)
-        return function
-
-    return decorate
+    return combined(decorators)
 
 
 def target_of(**bounds: Any) -> Target:

@@ -27,7 +27,7 @@ _BITS_PER_BYTE = 8
 _LEAST_SHARE = 64
 """A partial iteration has at least the share 1/64 of the bytes of the segment before it.
 
-Measured in docs/TARGETS.md: with less it does not always pay, and can cost 0.02 dB.
+Measured in docs/TARGETS.md: with less it does not always pay, and can cost 0.03 dB.
 """
 
 

@@ -121,7 +121,6 @@ def file_options(default_output: str) -> Callable[[Decorated], Decorated]:
             help="No result line and no progress; notices and errors only.",
         ),
     )
-
     return combined(decorators)
 
 

@@ -125,7 +125,6 @@ def target_options(text: str, *, qualities: bool = False) -> Callable[[Decorated
                 help="At least an MS-SSIM of S; needs the extra eval.",
             ),
         ]
-
     return combined(decorators)
 
 

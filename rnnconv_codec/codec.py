@@ -259,6 +259,38 @@ class Codec:
         attach_metadata(picture, container.metadata)
         return picture
 
+    def decode_parts(self, data: bytes) -> Callable[[int], Image.Image]:
+        """What a file shows if it ends inside its last iteration, for many places to end.
+
+        Args:
+            data: content of an `.rnc` file of whole iterations.
+
+        Returns:
+            A function from the bytes that are kept of the last segment, whole words, to the
+            picture, of mode RGB or L. The iterations before have then been decoded.
+
+        Raises:
+            ContainerError: the file is damaged.
+            ModelMismatchError: it was written with another model.
+        """
+        container = read_container(data)
+        header = container.header
+        *before, last = container.segments
+        coder = self._segment_decoder(header)
+        state: State | None = None
+        with torch.inference_mode():
+            for index, segment in enumerate(before):
+                codes = [_laid_out(grid) for grid in coder.decode(segment)]
+                state = self._network.decode_iteration(codes, state, index)
+
+        def picture(length: int) -> Image.Image:
+            with torch.inference_mode():
+                codes = [_laid_out(grid) for grid in coder.fork().decode_cut(last[:length])]
+                after = self._network.decode_iteration(codes, state, len(before))
+                return self._show(after, len(before), header)
+
+        return picture
+
     def decode_codes(self, data: bytes) -> list[list[Tensor]]:
         """The codes of a file: per iteration and grid (1, C, h, w), -1.0 or +1.0.
 
@@ -273,7 +305,13 @@ class Codec:
             return list(self._codes(container))
 
     def _codes(self, container: Container) -> Iterator[list[Tensor]]:
-        header = container.header
+        coder = self._segment_decoder(container.header)
+        for segment in container.segments:
+            yield [_laid_out(codes) for codes in coder.decode(segment)]
+        if container.partial is not None:
+            yield [_laid_out(codes) for codes in coder.decode_cut(container.partial)]
+
+    def _segment_decoder(self, header: Header) -> SegmentCoder:
         if header.model_id != self.model_id:
             raise ModelMismatchError(
                 f"the file was written with model {name_of_model(header.model_id)}, "
@@ -284,14 +322,10 @@ class Codec:
                 f"the file declares {header.iterations} iterations, "
                 f"model {self.name} has {self.iterations}"
             )
-        coder = SegmentCoder(
+        return SegmentCoder(
             self._context,
             self._grid_sizes(_padded_side(header.height), _padded_side(header.width)),
         )
-        for segment in container.segments:
-            yield [_laid_out(codes) for codes in coder.decode(segment)]
-        if container.partial is not None:
-            yield [_laid_out(codes) for codes in coder.decode_cut(container.partial)]
 
     def _reconstruct(self, container: Container, progress: Progress | None) -> Image.Image:
         state: State | None = None
@@ -302,9 +336,11 @@ class Codec:
                 if progress is not None:
                     progress(index + 1, iterations)
             assert state is not None
-            reconstruction = self._network.synthesise(state, iterations - 1)
-            header = container.header
-            return _to_image(reconstruction, (header.width, header.height), header.mode)
+            return self._show(state, iterations - 1, container.header)
+
+    def _show(self, state: State, iteration: int, header: Header) -> Image.Image:
+        reconstruction = self._network.synthesise(state, iteration)
+        return _to_image(reconstruction, (header.width, header.height), header.mode)
 
     def _checked_iterations(self, iterations: int | None) -> int:
         if iterations is None:

@@ -2,13 +2,14 @@
 
 Sizes are upper bounds on the whole file, metadata and transparency included. They are met by the
 most whole iterations that fit and as much as fits of the next, cut after a word of the range coder.
-Qualities are lower bounds, met by the fewest whole iterations that are good enough.
+Qualities are lower bounds, met by the fewest iterations that are good enough, of which the last is
+cut as short as that allows.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from rnnconv_codec.codec import Codec, Progress
+    from rnnconv_codec.images import PreparedPicture
 
 _BITS_PER_BYTE = 8
 
@@ -29,6 +31,9 @@ _LEAST_SHARE = 64
 
 Measured in docs/TARGETS.md: with less it does not always pay, and can cost 0.03 dB.
 """
+
+_QUALITY_STEPS = 128
+"""A quality is met to within this fraction of the last iteration's segment."""
 
 
 @dataclass(frozen=True)
@@ -176,33 +181,75 @@ def encode_to_target(
             image, iterations=target.iterations, alpha=alpha, strip=strip, progress=progress
         )
     from rnnconv_codec.images import prepare_picture
-    from rnnconv_codec.metrics import MS_SSIM_MIN_SIDE
 
     picture = prepare_picture(image, alpha=alpha, strip=strip)
+    steps = _steps(codec, picture, progress)
+    if target.is_quality:
+        return _shortest_of_quality(codec, picture.pixels, steps, target)
     limit = target.max_bytes(*picture.pixels.size)
-    if target.ms_ssim is not None and min(picture.pixels.size) < MS_SSIM_MIN_SIDE:
-        raise QualityError(f"MS-SSIM needs pictures of {MS_SSIM_MIN_SIDE} pixels a side")
+    assert limit is not None
+    data = b""
+    for data, _ in steps:
+        if len(data) > limit:
+            break
+    return cut(data, target)
+
+
+def _steps(
+    codec: Codec, picture: PreparedPicture, progress: Progress | None
+) -> Iterator[tuple[bytes, Image.Image]]:
+    """The file after each iteration, and what it shows."""
     segments: list[bytes] = []
-    best: bytes | None = None
-    reached = -math.inf
     for step in codec.encode_iterations(picture.pixels):
         segments.append(step.segment)
-        data = codec.pack(picture.pixels, segments, picture.metadata)
-        if limit is not None and len(data) > limit:
-            return cut(data, target)
-        best = data
-        if target.is_quality:
-            quality, least = _quality(target)
-            found = quality(step.picture, picture.pixels)
-            if found >= least:
-                return best
-            reached = max(reached, found)
+        yield codec.pack(picture.pixels, segments, picture.metadata), step.picture
         if progress is not None:
             progress(len(segments), codec.iterations)
-    if target.is_quality:
-        raise _too_good(target, reached, codec.iterations)
-    assert best is not None
-    return best
+
+
+def _shortest_of_quality(
+    codec: Codec,
+    original: Image.Image,
+    steps: Iterator[tuple[bytes, Image.Image]],
+    target: Target,
+) -> bytes:
+    """The first file that is good enough, its last iteration cut as short as that allows."""
+    from rnnconv_codec.metrics import MS_SSIM_MIN_SIDE
+
+    if target.ms_ssim is not None and min(original.size) < MS_SSIM_MIN_SIDE:
+        raise QualityError(f"MS-SSIM needs pictures of {MS_SSIM_MIN_SIDE} pixels a side")
+    quality, least = _quality(target)
+    reached = -math.inf
+    for data, picture in steps:
+        found = quality(picture, original)
+        if found >= least:
+            return _with_shortest_part(codec, data, lambda part: quality(part, original) >= least)
+        reached = max(reached, found)
+    raise _too_good(target, reached, codec.iterations)
+
+
+def _with_shortest_part(codec: Codec, data: bytes, is_good: Callable[[Image.Image], bool]) -> bytes:
+    """A file whose picture is good, with its last iteration cut as short as that allows.
+
+    A picture gets better with the words that are kept, so their number is found by bisection.
+    """
+    info = inspect(data)
+    if info.iterations == 1:
+        return data
+    show = codec.decode_parts(data)
+    before, last = info.segment_bytes[-2:]
+    words = -(-last // WORD_BYTES)
+    too_few, enough = -(-before // (_LEAST_SHARE * WORD_BYTES)) - 1, words
+    while enough - too_few > max(1, words // _QUALITY_STEPS):
+        middle = (too_few + enough) // 2
+        if is_good(show(middle * WORD_BYTES)):
+            enough = middle
+        else:
+            too_few = middle
+    if enough == words:
+        return data
+    whole = info.iterations - 1
+    return container.truncate(data, iterations=whole, partial_bytes=enough * WORD_BYTES)
 
 
 def _quality(target: Target) -> tuple[Callable[[Image.Image, Image.Image], float], float]:

@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 
 import rnnconv_codec
+from rnnconv_codec import container
 from rnnconv_codec.codec import Codec
 from rnnconv_codec.container import Container, Header, PixelMode, read_container, write_container
 from rnnconv_codec.errors import (
@@ -157,9 +158,20 @@ def test_a_golden_file_with_a_partial_iteration_decodes_as_it_did(tiny_codec: Co
         assert np.abs(decoded - pixels(picture)).max() <= 1
 
 
+def test_parts_of_the_last_iteration_show_what_the_cut_file_shows(
+    tiny_codec: Codec, photograph: Photograph
+) -> None:
+    data = tiny_codec.encode(photograph("coffee").crop((100, 100, 170, 150)))
+    show = tiny_codec.decode_parts(data)
+    for length in (40, 0, 40, 80):
+        cut = container.truncate(data, iterations=2, partial_bytes=length)
+        assert show(length).tobytes() == tiny_codec.decode(cut).tobytes()
+
+
 RUN_UNDER_OTHER_SETTINGS = """
 import hashlib, sys, torch
 from pathlib import Path
+from rnnconv_codec import container
 from rnnconv_codec.codec import Codec
 torch.set_num_threads(int(sys.argv[1]))
 torch.backends.mkldnn.enabled = sys.argv[2] == "on"

@@ -147,21 +147,31 @@ def test_too_little_for_anything_names_the_least(
 
 
 @pytest.mark.parametrize(("name", "measure"), [("psnr", psnr), ("ms_ssim", ms_ssim)])
-def test_a_picture_has_the_fewest_iterations_that_are_good_enough(
+def test_a_file_is_as_short_as_its_quality_allows(
     tiny_codec: Codec,
     picture: Image.Image,
     data: bytes,
+    sizes: list[int],
     name: str,
     measure: Callable[[Image.Image, Image.Image], float],
 ) -> None:
-    reached = [measure(tiny_codec.decode(data, iterations=count), picture) for count in (1, 2, 3)]
-    assert reached == sorted(reached)
-    for count, quality in enumerate(reached, 1):
-        encoded = encode_to_target(tiny_codec, picture, target_of(**{name: quality}))
-        assert encoded == truncate(data, iterations=count)
-    nearest = f"{reached[2]:.2f} dB" if name == "psnr" else f"{reached[2]:.4f}"
+    def quality(file: bytes) -> float:
+        return measure(tiny_codec.decode(file), picture)
+
+    first, second, third = (quality(truncate(data, iterations=n)) for n in (1, 2, 3))
+    assert first < second < third
+    for least in (0.9 * first, first):
+        encoded = encode_to_target(tiny_codec, picture, target_of(**{name: least}))
+        assert encoded == truncate(data, iterations=1)
+    for least in ((first + second) / 2, second, (second + third) / 2, third):
+        encoded = encode_to_target(tiny_codec, picture, target_of(**{name: least}))
+        assert quality(encoded) >= least
+        assert encoded == truncate(data, size=len(encoded))
+        words_less = truncate(data, size=len(encoded) - 8)
+        assert quality(words_less) < least or len(words_less) == sizes[0]
+    nearest = f"{third:.2f} dB" if name == "psnr" else f"{third:.4f}"
     with pytest.raises(TargetError, match=f"all 3 iterations give {nearest}"):
-        encode_to_target(tiny_codec, picture, target_of(**{name: reached[2] + 1e-4}))
+        encode_to_target(tiny_codec, picture, target_of(**{name: third + 1e-4}))
 
 
 def test_ms_ssim_of_small_pictures_cannot_be_asked_for(

@@ -61,7 +61,7 @@ def encode(
 
     How large or how good the file is to be is said by one of --iterations, --bpp, --size, --psnr
     and --ms-ssim. A size is met by the most whole iterations that fit and a part of the next, a
-    quality by the fewest whole iterations that are good enough.
+    quality by the fewest iterations that are good enough, the last cut short.
 
     Of several files, a failure of one does not stop the others; it is reported at the end, and the
     exit status is 1.

@@ -35,6 +35,12 @@ class SegmentCoder:
         self._states: list[Tensor | None] = [None] * len(sizes)
         self._iteration = 0
 
+    def fork(self) -> SegmentCoder:
+        """Another coder that goes on from here, while this one stays."""
+        other = SegmentCoder(self._model, self._sizes)
+        other._states, other._iteration = list(self._states), self._iteration
+        return other
+
     def encode(
         self, activations: list[Tensor], rate_gains: list[Tensor | None]
     ) -> tuple[list[Tensor], bytes]:

@@ -41,6 +41,7 @@ demo: $(STAMP)
 
 man: $(STAMP)
 	$(BIN)/python scripts/build_man.py --output build/man
+
 results: $(STAMP)
 	$(if $(and $(KODAK),$(DEV)),,$(error KODAK and DEV are folders of images))
 	mkdir -p $(MEASURED)

@@ -40,7 +40,7 @@ def main() -> None:
         encoded, decoded, shorter = (Path(name) / file for file in ("a.rnc", "a.png", "b.rnc"))
         encode = ("encode", str(options.picture), "-o", str(encoded), "--overwrite", "-q")
         decode = ("decode", str(encoded), "-o", str(decoded), "--overwrite", "-q")
-        truncate = ("truncate", str(encoded), "--size", "20k", "-o", str(shorter), "--overwrite")
+        truncate = ("truncate", str(encoded), "--bpp", "0.5", "-o", str(shorter), "--overwrite")
         times = {
             "encode": [seconds(*encode) for _ in range(options.runs)],
             "decode": [seconds(*decode) for _ in range(options.runs)],

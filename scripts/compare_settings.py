@@ -1,10 +1,11 @@
 r"""Short, fair comparisons of settings of the stage `joint`: same crops, same steps, same start.
 
     python scripts/compare_settings.py --state run/context.safetensors --images DIR \
-        --validation DIR --steps 90 --set sharpness=1 --set encoder=1
+        --validation DIR --steps 90 --set sharpness=1 --set encoder=1 [--optimizer muon]
 
 Prints the mean log J on the validation crops before and after, with the last and with the averaged
-weights. `--set` takes `sharpness`, `learning_rate`, or a factor of `rate_factors`.
+weights. `--set` takes a number of the stage's configuration (`sharpness` is short for
+`binarizer_sharpness`), or a factor of `rate_factors`.
 """
 
 from __future__ import annotations
@@ -40,6 +41,58 @@ EMA_DECAY = 0.98
 
 WARMUP_STEPS = 50
 
+MUON_MOMENTUM = 0.95
+MUON_RMS = 0.2
+"""Root of the mean square of Muon's update, in learning rates; about that of Adam's."""
+
+MUON_MIN_SIDE = 16
+"""Smaller matrices, and vectors, are left to Adam."""
+
+NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
+NEWTON_SCHULZ_STEPS = 5
+"""Coefficients and steps of Jordan et al. 2024: singular values end near 1."""
+
+
+def orthogonalised(matrix: Tensor) -> Tensor:
+    """Nearly the closest matrix (m, n) whose singular values are all one."""
+    a, b, c = NEWTON_SCHULZ
+    is_tall = matrix.shape[0] > matrix.shape[1]
+    wide = matrix.T if is_tall else matrix
+    wide = wide / (wide.norm() + torch.finfo(wide.dtype).tiny)
+    for _ in range(NEWTON_SCHULZ_STEPS):
+        gram = wide @ wide.T
+        wide = torch.addmm(wide, b * gram + c * gram @ gram, wide, beta=a)
+    return wide.T if is_tall else wide
+
+
+class Muon(torch.optim.Adam):
+    """Adam, but Muon for the kernels of convolutions, seen as matrices (outputs, inputs).
+
+    Momentum, orthogonalised (Jordan et al. 2024), with the size of Adam's updates, so that the
+    learning rates mean the same. torch's own takes matrices only.
+    """
+
+    def __init__(self, groups: list[dict[str, Any]], betas: tuple[float, float]) -> None:
+        super().__init__(groups, betas=betas)
+        self._momentum: dict[Tensor, Tensor] = {}
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        """One update."""
+        for group in self.param_groups:
+            for kernel in group["params"]:
+                if kernel.grad is None or kernel.dim() != 4:
+                    continue
+                if min(kernel.shape[0], kernel[0].numel()) < MUON_MIN_SIDE:
+                    continue
+                momentum = self._momentum.setdefault(kernel, torch.zeros_like(kernel))
+                momentum.lerp_(kernel.grad, 1 - MUON_MOMENTUM)
+                update = kernel.grad.lerp(momentum, MUON_MOMENTUM).flatten(1)
+                scale = MUON_RMS * max(update.shape) ** 0.5
+                kernel.add_(orthogonalised(update).view(kernel.shape), alpha=-scale * group["lr"])
+                kernel.grad = None
+        super().step(closure)
+
 
 def show(label: str, codec: TrainableCodec, crops: list[Tensor]) -> None:
     """Print one validation."""
@@ -55,6 +108,7 @@ def main() -> None:
     parser.add_argument("--validation", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=90)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--optimizer", choices=("adam", "muon"), default="adam")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -66,7 +120,7 @@ def main() -> None:
         ema_decay=EMA_DECAY,
     )
     for name, text in (setting.split("=") for setting in options.set):
-        value: Any = float(text)
+        value: Any = int(text) if text.isdigit() else float(text)
         if name in config.rate_factors:
             factors = {**config.rate_factors, name: value}
             config = dataclasses.replace(config, rate_factors=factors)
@@ -83,6 +137,10 @@ def main() -> None:
         Progress("joint"),
         ema_decay=config.ema_decay,
     )
+    if options.optimizer == "muon":
+        adam = trainer.optimizer.defaults
+        groups = [{"params": g.parameters, "lr": g.learning_rate} for g in trainer.groups]
+        trainer.optimizer = Muon(groups, adam["betas"])
     crops = validation_batch(options.validation, VALIDATION_CROP)[:VALIDATION_IMAGES]
     images = training_images(options.images, config)
     sampler = CropSampler(images, config.crop_size, config.batch_size, config.seed)
@@ -94,7 +152,8 @@ def main() -> None:
         image = sampler.batch(step)
         coded = code_batch(codec, image, binarizer=binarizer)
         trainer.step(stage.balanced_loss(costs(config.network, image, coded), running))
-    print(f"{options.set}: {(time.monotonic() - start) / options.steps:.2f} s per step")
+    seconds = (time.monotonic() - start) / options.steps
+    print(f"{options.optimizer} {options.set}: {seconds:.2f} s per step")
     show("last", codec, crops)
     with trainer.averaged():
         show("averaged", codec, crops)

@@ -146,6 +146,8 @@ def _role(name: str) -> str:
         return "rate gains"
     if layer == "loop_filter":
         return "loop filter"
+    if "binarizer" in layer and name.endswith("bias"):
+        return "thresholds"
     if "analysis" in layer or "encoder" in layer or "binarizer" in layer or layer == "log_gain":
         return "encoder"
     if ".conv_" in name:

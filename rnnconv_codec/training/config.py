@@ -25,18 +25,20 @@ CROP_METHODS = ("random", "high-entropy")
 
 GRAFTED_RATE_FACTORS: dict[str, float] = {
     "encoder": 0.1,
-    "decoder cells": 0.5,
-    "decoder cell biases": 0.05,
-    "dequantisers": 6.0,
-    "synthesis": 3.0,
+    "decoder cells": 1.25,
+    "decoder cell biases": 0.125,
+    "dequantisers": 15.0,
+    "synthesis": 8.0,
     "rate gains": 10.0,
+    "thresholds": 2.0,
     "loop filter": 25.0,
 }
 """Factors on the learning rate of a grafted network (docs/TRAINING.md, experiments).
 
 The encoder's gradient is a straight-through estimate, and its small bias adds up: slow steps. A
 bias of a cell moves a state by as much as hundreds of its weights do, and every later iteration
-inherits the change; dequantisers are of the size of one and bear larger steps.
+inherits the change; dequantisers and thresholds (the binarizers' biases) are of the size of one and
+bear larger steps.
 """
 
 

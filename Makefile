@@ -1,5 +1,6 @@
 # make test     everything that must pass: lint, types, tests
 # make demo     a real photograph, encoded and decoded; see demo/strip.png
+# make man      man pages of the commands, in build/man
 # make venv     only the environment, in .venv
 # make results  docs/RESULTS.md: KODAK=DIR DEV=DIR, and WEIGHTS="NAME NAME" if not the default
 # make speed    the benchmark for it: KODAK=DIR; nothing else should run
@@ -16,7 +17,7 @@ STAMP := $(VENV)/.installed
 WEIGHTS ?= compact-mse
 MEASURED := measured
 
-.PHONY: all venv test lint demo results speed clean
+.PHONY: all venv test lint demo man results speed clean
 all: test
 
 venv: $(STAMP)
@@ -24,7 +25,7 @@ venv: $(STAMP)
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet "$(TORCH)"
-	$(BIN)/python -m pip install --quiet -e ".[dev,eval]"
+	$(BIN)/python -m pip install --quiet -e ".[dask,dev,eval]"
 	touch $@
 
 lint: $(STAMP)
@@ -37,6 +38,9 @@ test: lint
 
 demo: $(STAMP)
 	$(BIN)/python scripts/demo.py --output demo
+
+man: $(STAMP)
+	$(BIN)/python scripts/build_man.py --output build/man
 
 results: $(STAMP)
 	$(if $(and $(KODAK),$(DEV)),,$(error KODAK and DEV are folders of images))

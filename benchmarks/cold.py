@@ -37,13 +37,17 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
-        encoded, decoded = Path(name) / "a.rnc", Path(name) / "a.png"
-        encode = ("encode", str(options.picture), "-o", str(encoded), "--force", "-q")
-        decode = ("decode", str(encoded), "-o", str(decoded), "--force", "-q")
+        encoded, decoded, shorter = (Path(name) / file for file in ("a.rnc", "a.png", "b.rnc"))
+        encode = ("encode", str(options.picture), "-o", str(encoded), "--overwrite", "-q")
+        decode = ("decode", str(encoded), "-o", str(decoded), "--overwrite", "-q")
+        truncate = ("truncate", str(encoded), "--bpp", "0.5", "-o", str(shorter), "--overwrite")
         times = {
             "encode": [seconds(*encode) for _ in range(options.runs)],
             "decode": [seconds(*decode) for _ in range(options.runs)],
             "info": [seconds("info", str(encoded), "--json") for _ in range(options.runs)],
+            "truncate": [seconds(*truncate) for _ in range(options.runs)],
+            "help": [seconds("--help") for _ in range(options.runs)],
+            "version": [seconds("--version") for _ in range(options.runs)],
         }
     with Image.open(options.picture) as picture:
         size = picture.size

@@ -6,7 +6,8 @@
     data = rnnconv_codec.encode(Image.open("photo.png"))
     rnnconv_codec.decode(data, iterations=3).save("preview.png")
 
-Importing this package imports neither torch nor Pillow: each name is loaded at its first use.
+Pillow then opens and saves `.rnc` files, too: see `rnnconv_codec.pillow`. Importing this package
+imports neither torch nor NumPy: each name is loaded at its first use.
 """
 
 from __future__ import annotations
@@ -14,21 +15,24 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from rnnconv_codec import pillow as pillow
+
 if TYPE_CHECKING:
     from rnnconv_codec.api import decode, encode
     from rnnconv_codec.codec import Codec
-    from rnnconv_codec.container import inspect, truncate
+    from rnnconv_codec.container import inspect
+    from rnnconv_codec.targets import truncate
 
 __version__ = "0.1.0"
 
-__all__ = ["Codec", "__version__", "decode", "encode", "inspect", "truncate"]
+__all__ = ["Codec", "__version__", "decode", "encode", "inspect", "pillow", "truncate"]
 
 _HOMES = {
     "Codec": "rnnconv_codec.codec",
     "decode": "rnnconv_codec.api",
     "encode": "rnnconv_codec.api",
     "inspect": "rnnconv_codec.container",
-    "truncate": "rnnconv_codec.container",
+    "truncate": "rnnconv_codec.targets",
 }
 
 

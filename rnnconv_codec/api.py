@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rnnconv_codec.container import inspect
+from rnnconv_codec.targets import Target, cut, encode_to_target
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -22,36 +24,51 @@ def encode(
     image: Image.Image,
     *,
     iterations: int | None = None,
+    bpp: float | None = None,
+    size: int | None = None,
+    psnr: float | None = None,
+    ms_ssim: float | None = None,
     weights: str | os.PathLike[str] | None = None,
+    alpha: str = "lossless",
+    strip: Collection[str] = (),
 ) -> bytes:
     """Compress a picture of any Pillow mode; return the content of an `.rnc` file.
 
-    `iterations` is between 1 and the model's maximum, which None stands for; more iterations
-    mean more bytes and a better picture. `weights` is the name of installed weights or the path
-    of a weights file; None stands for the default ones. The picture is stored as 8-bit RGB or
-    grey, upright; `ConversionWarning` tells what that leaves behind.
+    At most one target is given: the number of `iterations`, 1 to the model's maximum; the most
+    `bpp` (bits per pixel) or bytes `size` of the file; the least `psnr` in dB or `ms_ssim` of the
+    picture. None stands for all iterations. `weights` is the name of installed weights or the
+    path of a weights file; None stands for the default ones. The picture is stored as 8-bit RGB or
+    grey, upright; `ConversionWarning` tells what that leaves behind. `alpha` is "lossless",
+    "drop" or a CSS colour such as "#ffffff" to blend transparent pixels with. `strip` has the
+    names of metadata to leave out, of "icc", "exif" and "xmp".
 
-    Raises `IterationsError`, `ImageSizeError`, `ImageFormatError` or a `WeightsError`.
+    Raises `IterationsError`, `TargetError`, `ImageSizeError`, `ImageFormatError`,
+    `ArgumentError`, `QualityError`, `MissingExtraError` or a `WeightsError`.
     """
-    return load_codec(weights).encode(image, iterations=iterations)
+    target = Target(iterations, bpp, size, psnr, ms_ssim)
+    return encode_to_target(load_codec(weights), image, target, alpha=alpha, strip=strip)
 
 
 def decode(
     data: bytes,
     *,
     iterations: int | None = None,
+    bpp: float | None = None,
+    size: int | None = None,
     weights: str | os.PathLike[str] | None = None,
 ) -> Image.Image:
-    """Decompress the content of an `.rnc` file into a picture of mode "RGB" or "L".
+    """Decompress the content of an `.rnc` file into a picture of mode "RGB", "L", "RGBA" or "LA".
 
-    `iterations` is between 1 and what the file has, which None stands for. `weights` None takes
-    the installed weights that the file was written with. A file that was cut gives the picture
-    so far and a `TruncatedFileWarning`. ICC, EXIF and XMP are in the picture's `info`.
+    At most one target is given: the number of `iterations`, 1 to what the file has, or the most
+    `bpp` (bits per pixel) or bytes `size` of the file to use. None stands for all of it. `weights`
+    None takes the installed weights that the file was written with. A file that was cut gives the
+    picture so far and a `TruncatedFileWarning`. ICC, EXIF and XMP are in the picture's `info`.
 
-    Raises `IterationsError`, a `ContainerError` or a `WeightsError`, of which
+    Raises `IterationsError`, `TargetError`, a `ContainerError` or a `WeightsError`, of which
     `ModelMismatchError` says that the file was written with other weights.
     """
-    return codec_for(data, weights).decode(data, iterations=iterations)
+    data = cut(data, Target(iterations, bpp, size))
+    return codec_for(data, weights).decode(data)
 
 
 def codec_for(data: bytes, weights: str | os.PathLike[str] | None = None) -> Codec:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -33,10 +33,11 @@ from rnnconv_codec.errors import (
     WeightsFormatError,
 )
 from rnnconv_codec.images import (
+    ALPHA_LOSSLESS,
     DEFAULT_MAX_PIXELS,
+    attach_alpha,
     attach_metadata,
-    extract_metadata,
-    to_codec_mode,
+    prepare_picture,
 )
 from rnnconv_codec.networks.config import NetworkConfig
 from rnnconv_codec.networks.recurrent import (
@@ -135,6 +136,8 @@ class Codec:
         *,
         iterations: int | None = None,
         progress: Progress | None = None,
+        alpha: str = ALPHA_LOSSLESS,
+        strip: Collection[str] = (),
     ) -> bytes:
         """Compress a picture.
 
@@ -142,6 +145,8 @@ class Codec:
             image: of any Pillow mode; stored as 8-bit RGB or grey, upright.
             iterations: 1 to the model's maximum, which None stands for.
             progress: called after each iteration.
+            alpha: "lossless", "drop" or a CSS colour to blend transparent pixels with.
+            strip: metadata to leave out, of "icc", "exif" and "xmp".
 
         Returns:
             The content of an `.rnc` file.
@@ -150,16 +155,16 @@ class Codec:
             IterationsError: not a number of iterations of this model.
             ImageSizeError: the image has no pixels or too many.
             ImageFormatError: its pixels cannot be converted.
+            ArgumentError: `alpha` or `strip` is none of these.
         """
         total = self._checked_iterations(iterations)
-        pixels = to_codec_mode(image)
-        metadata = extract_metadata(pixels)
+        picture = prepare_picture(image, alpha=alpha, strip=strip)
         segments: list[bytes] = []
-        for done in self.encode_iterations(pixels, total):
+        for done in self.encode_iterations(picture.pixels, total):
             segments.append(done.segment)
             if progress is not None:
                 progress(len(segments), total)
-        return self.pack(pixels, segments, metadata)
+        return self.pack(picture.pixels, segments, picture.metadata)
 
     def pack(
         self, image: Image.Image, segments: list[bytes], metadata: Metadata | None = None
@@ -210,12 +215,14 @@ class Codec:
 
         Args:
             data: content of an `.rnc` file.
-            iterations: 1 to what the file has, which None stands for.
+            iterations: 1 to the whole ones that the file has. None stands for all it has, a
+                partial one included.
             progress: called after each iteration.
             max_pixels: refuse larger pictures before anything is allocated.
 
         Returns:
-            A picture of mode RGB or L, with ICC, EXIF and XMP in its `info`.
+            A picture of mode RGB or L, or of mode RGBA or LA if the file has an alpha plane,
+            with ICC, EXIF and XMP in its `info`.
 
         Raises:
             ContainerError: the file is damaged.
@@ -229,11 +236,14 @@ class Codec:
         container = read_container(data)
         header = container.header
         available = len(container.segments)
-        total = available if iterations is None else iterations
-        if not 1 <= total <= available:
-            raise IterationsError(
-                f"the file has {available} of {header.iterations} iterations, asked were {total}"
-            )
+        if iterations is not None:
+            if not 1 <= iterations <= available:
+                raise IterationsError(
+                    f"the file has {available} of {header.iterations} iterations, "
+                    f"asked were {iterations}"
+                )
+            segments = container.segments[:iterations]
+            container = replace(container, segments=segments, partial=None)
         if header.width * header.height > max_pixels:
             raise ImageSizeError(
                 f"the picture has {header.width}x{header.height} pixels, the limit is {max_pixels}"
@@ -244,12 +254,47 @@ class Codec:
                 TruncatedFileWarning,
                 stacklevel=2,
             )
-        picture = self._reconstruct(container, total, progress)
+        picture = self._reconstruct(container, progress)
+        attach_alpha(picture, container.metadata.alpha)
         attach_metadata(picture, container.metadata)
+        return picture
+
+    def decode_parts(self, data: bytes) -> Callable[[int], Image.Image]:
+        """What a file shows if it ends inside its last iteration, for many places to end.
+
+        Args:
+            data: content of an `.rnc` file of whole iterations.
+
+        Returns:
+            A function from the bytes that are kept of the last segment, whole words, to the
+            picture, of mode RGB or L. The iterations before have then been decoded.
+
+        Raises:
+            ContainerError: the file is damaged.
+            ModelMismatchError: it was written with another model.
+        """
+        container = read_container(data)
+        header = container.header
+        *before, last = container.segments
+        coder = self._segment_decoder(header)
+        state: State | None = None
+        with torch.inference_mode():
+            for index, segment in enumerate(before):
+                codes = [_laid_out(grid) for grid in coder.decode(segment)]
+                state = self._network.decode_iteration(codes, state, index)
+
+        def picture(length: int) -> Image.Image:
+            with torch.inference_mode():
+                codes = [_laid_out(grid) for grid in coder.fork().decode_cut(last[:length])]
+                after = self._network.decode_iteration(codes, state, len(before))
+                return self._show(after, len(before), header)
+
         return picture
 
     def decode_codes(self, data: bytes) -> list[list[Tensor]]:
         """The codes of a file: per iteration and grid (1, C, h, w), -1.0 or +1.0.
+
+        Of a partial iteration, the codes that are not known have their expected values.
 
         Raises:
             ContainerError: the file is damaged.
@@ -257,10 +302,16 @@ class Codec:
         """
         container = read_container(data)
         with torch.inference_mode():
-            return list(self._codes(container, len(container.segments)))
+            return list(self._codes(container))
 
-    def _codes(self, container: Container, iterations: int) -> Iterator[list[Tensor]]:
-        header = container.header
+    def _codes(self, container: Container) -> Iterator[list[Tensor]]:
+        coder = self._segment_decoder(container.header)
+        for segment in container.segments:
+            yield [_laid_out(codes) for codes in coder.decode(segment)]
+        if container.partial is not None:
+            yield [_laid_out(codes) for codes in coder.decode_cut(container.partial)]
+
+    def _segment_decoder(self, header: Header) -> SegmentCoder:
         if header.model_id != self.model_id:
             raise ModelMismatchError(
                 f"the file was written with model {name_of_model(header.model_id)}, "
@@ -271,26 +322,25 @@ class Codec:
                 f"the file declares {header.iterations} iterations, "
                 f"model {self.name} has {self.iterations}"
             )
-        coder = SegmentCoder(
+        return SegmentCoder(
             self._context,
             self._grid_sizes(_padded_side(header.height), _padded_side(header.width)),
         )
-        for segment in container.segments[:iterations]:
-            yield [_laid_out(codes) for codes in coder.decode(segment)]
 
-    def _reconstruct(
-        self, container: Container, iterations: int, progress: Progress | None
-    ) -> Image.Image:
+    def _reconstruct(self, container: Container, progress: Progress | None) -> Image.Image:
         state: State | None = None
+        iterations = container.present_iterations
         with torch.inference_mode():
-            for index, codes in enumerate(self._codes(container, iterations)):
+            for index, codes in enumerate(self._codes(container)):
                 state = self._network.decode_iteration(codes, state, index)
                 if progress is not None:
                     progress(index + 1, iterations)
             assert state is not None
-            reconstruction = self._network.synthesise(state, iterations - 1)
-            header = container.header
-            return _to_image(reconstruction, (header.width, header.height), header.mode)
+            return self._show(state, iterations - 1, container.header)
+
+    def _show(self, state: State, iteration: int, header: Header) -> Image.Image:
+        reconstruction = self._network.synthesise(state, iteration)
+        return _to_image(reconstruction, (header.width, header.height), header.mode)
 
     def _checked_iterations(self, iterations: int | None) -> int:
         if iterations is None:

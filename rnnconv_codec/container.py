@@ -1,5 +1,8 @@
 """The bytes of an `.rnc` file: a header, optional metadata, and one chunk per iteration.
 
+Of the last iteration there may be only the first bytes of its segment, in a chunk of a type of
+its own: a partial iteration.
+
 This module knows nothing of what is inside a segment. The layout is specified in
 `docs/FORMAT.md`; the rules that shape the reader are:
 
@@ -64,6 +67,8 @@ class ChunkType(enum.IntEnum):
     EXIF = OPTIONAL_BIT | 0x02
     XMP = OPTIONAL_BIT | 0x03
     ALPHA = OPTIONAL_BIT | 0x04
+    # Optional for those who know nothing of it: they see a file cut before its last iteration.
+    PARTIAL_ITERATION = OPTIONAL_BIT | 0x05
 
 
 # In the order in which the chunks are written; the names are the fields of `Metadata`.
@@ -126,16 +131,29 @@ class Metadata:
 
 @dataclass(frozen=True)
 class Container:
-    """The content of an `.rnc` file; `segments` holds the payload of each whole iteration."""
+    """The content of an `.rnc` file.
+
+    Attributes:
+        header: of the file.
+        segments: the payload of each whole iteration.
+        metadata: that travel with the picture.
+        partial: the first bytes of the next segment, if the last iteration is a partial one.
+    """
 
     header: Header
     segments: tuple[bytes, ...]
     metadata: Metadata = Metadata()
+    partial: bytes | None = None
+
+    @property
+    def present_iterations(self) -> int:
+        """How many of the declared iterations are there, a partial one included."""
+        return len(self.segments) + (self.partial is not None)
 
     @property
     def missing_iterations(self) -> int:
         """How many of the declared iterations are not there; 0 for a whole file."""
-        return self.header.iterations - len(self.segments)
+        return self.header.iterations - self.present_iterations
 
     @property
     def is_cut(self) -> bool:
@@ -147,11 +165,13 @@ class Container:
 class FileInfo:
     """What can be told of an `.rnc` file without decoding it.
 
-    `iterations` can be decoded, `declared_iterations` were encoded. `bpp` counts all bytes of
-    the file as it is. `cumulative_bpp[t - 1]` is what the file has after `truncate` to t
-    iterations, so its last value is below `bpp` if the file has a partial chunk at its end or
-    unknown chunks. `metadata_bytes` maps the names of the metadata that are there ("icc",
-    "exif", "xmp", "alpha") to the lengths of their payloads.
+    `iterations` whole ones can be decoded, `declared_iterations` were encoded. `partial_bytes` is
+    the length of the partial iteration behind them, None without one. `bpp` counts all bytes of
+    the file as it is. `cumulative_bytes[t - 1]` is what the file has after `truncate` to t
+    iterations, and `decodable_bytes` the same for all that can be decoded; so it is below
+    `file_bytes` if the file has an incomplete chunk at its end or unknown chunks.
+    `metadata_bytes` maps the names of the metadata that are there ("icc", "exif", "xmp", "alpha")
+    to the lengths of their payloads.
     """
 
     version: int
@@ -162,15 +182,30 @@ class FileInfo:
     declared_iterations: int
     model_id: str
     segment_bytes: tuple[int, ...]
+    partial_bytes: int | None
     metadata_bytes: dict[str, int]
+    cumulative_bytes: tuple[int, ...]
+    decodable_bytes: int
     file_bytes: int
-    bpp: float
-    cumulative_bpp: tuple[float, ...]
 
     @property
     def is_cut(self) -> bool:
         """Whether the file ends before its last declared iteration."""
-        return self.iterations < self.declared_iterations
+        return self.iterations + (self.partial_bytes is not None) < self.declared_iterations
+
+    @property
+    def bpp(self) -> float:
+        """Bits of the whole file per pixel."""
+        return self.bpp_of(self.file_bytes)
+
+    @property
+    def cumulative_bpp(self) -> tuple[float, ...]:
+        """Bits per pixel of the file cut after each whole iteration."""
+        return tuple(self.bpp_of(size) for size in self.cumulative_bytes)
+
+    def bpp_of(self, file_bytes: int) -> float:
+        """Bits per pixel of the picture that so many bytes are."""
+        return _BITS_PER_BYTE * file_bytes / (self.width * self.height)
 
 
 # --- writing ---------------------------------------------------------------------------------
@@ -180,7 +215,7 @@ def write_container(container: Container) -> bytes:
     """Return the bytes of the `.rnc` file with this content.
 
     Raises `ArgumentError` if a field is outside its range, or if there are not exactly as many
-    segments as the header declares: only cutting makes a cut file.
+    segments, a partial one included, as the header declares: only cutting makes a cut file.
     """
     header, metadata = container.header, container.metadata
     _check_arguments(container)
@@ -190,6 +225,8 @@ def write_container(container: Container) -> bytes:
     chunks = [(ChunkType.HEADER, packed_header)]
     chunks += [(_METADATA_TYPES[name], payload) for name, payload in _present(metadata).items()]
     chunks += [(ChunkType.ITERATION, segment) for segment in container.segments]
+    if container.partial is not None:
+        chunks.append((ChunkType.PARTIAL_ITERATION, container.partial))
 
     parts = [MAGIC, bytes([FORMAT_VERSION])]
     crc = _CRC_START
@@ -202,15 +239,18 @@ def write_container(container: Container) -> bytes:
     return b"".join(parts)
 
 
-def truncate(data: bytes, *, iterations: int) -> bytes:
+def truncate(data: bytes, *, iterations: int, partial_bytes: int | None = None) -> bytes:
     """Return the `.rnc` file `data` with its first `iterations` iterations only.
 
     The result is a whole file, byte for byte what `write_container` makes of the same
-    segments: the header declares `iterations`, metadata stay, and optional chunks of unknown
-    type are dropped, because what they say may not hold for the shorter file.
+    segments: metadata stay, and optional chunks of unknown type are dropped, because what they
+    say may not hold for the shorter file. With `partial_bytes` so many bytes of the next
+    iteration's segment are kept as a partial iteration; where segments may be cut is not known
+    here.
 
     Raises `IterationsError` unless `iterations` is between 1 and the number of whole iterations
-    in `data`, and what `read_container` raises.
+    in `data`, `ArgumentError` if there are not so many bytes behind them, and what
+    `read_container` raises.
     """
     container = read_container(data)
     available = len(container.segments)
@@ -218,10 +258,16 @@ def truncate(data: bytes, *, iterations: int) -> bytes:
         raise IterationsError(
             f"{iterations} iterations are not available, the file has 1 to {available}"
         )
-    header = replace(container.header, iterations=iterations)
-    return write_container(
-        replace(container, header=header, segments=container.segments[:iterations])
-    )
+    partial: bytes | None = None
+    if partial_bytes is not None:
+        following = container.segments[iterations:] or (container.partial or b"",)
+        if not 0 <= partial_bytes <= len(following[0]):
+            raise ArgumentError(f"iteration {iterations + 1} has no {partial_bytes} bytes")
+        partial = following[0][:partial_bytes]
+    segments = container.segments[:iterations]
+    declared = iterations + (partial is not None)
+    header = replace(container.header, iterations=declared)
+    return write_container(replace(container, header=header, segments=segments, partial=partial))
 
 
 def _write_length(length: int) -> bytes:
@@ -251,13 +297,15 @@ def _check_arguments(container: Container) -> None:
         raise ArgumentError(f"{header.mode!r} is not a pixel mode")
     if not _has_type(header.model_id, bytes) or len(header.model_id) != MODEL_ID_BYTES:
         raise ArgumentError(f"a model id is {MODEL_ID_BYTES} bytes")
-    if len(container.segments) != header.iterations:
+    if container.missing_iterations or not container.segments:
         raise ArgumentError(
             f"{len(container.segments)} segments, but the header declares {header.iterations}"
         )
     payloads = {
         f"segment {number}": segment for number, segment in enumerate(container.segments, 1)
     }
+    if container.partial is not None:
+        payloads["the partial segment"] = container.partial
     for name, payload in (payloads | _present(container.metadata)).items():
         if not _has_type(payload, bytes):
             raise ArgumentError(f"{name} must be bytes, not {type(payload).__name__}")
@@ -302,13 +350,18 @@ def read_container(data: bytes) -> Container:
 
     metadata: dict[str, bytes] = {}
     segments: list[bytes] = []
-    while len(segments) < header.iterations:
+    partial: bytes | None = None
+    while len(segments) < header.iterations and partial is None:
         chunk = _next_chunk(view, position, crc)
         if chunk is None:
             break
         position, crc = chunk.end, chunk.crc
         if chunk.type == ChunkType.ITERATION:
             segments.append(bytes(chunk.payload))
+        elif chunk.type == ChunkType.PARTIAL_ITERATION:
+            if not 1 <= len(segments) == header.iterations - 1:
+                raise ChunkOrderError("a partial iteration is not the last one, or the only one")
+            partial = bytes(chunk.payload)
         elif chunk.type in _METADATA_NAMES:
             name = _METADATA_NAMES[ChunkType(chunk.type)]
             if segments:
@@ -324,9 +377,10 @@ def read_container(data: bytes) -> Container:
             )
     if not segments:
         raise TruncatedHeaderError("the file ends before its first iteration is complete")
-    if len(segments) == header.iterations:
+    container = Container(header, tuple(segments), Metadata(**metadata), partial)
+    if not container.is_cut:
         _check_tail(view, position, crc)
-    return Container(header, tuple(segments), Metadata(**metadata))
+    return container
 
 
 def inspect(data: bytes) -> FileInfo:
@@ -338,13 +392,15 @@ def inspect(data: bytes) -> FileInfo:
     header = container.header
     segment_bytes = tuple(len(segment) for segment in container.segments)
     metadata_bytes = {name: len(found) for name, found in _present(container.metadata).items()}
-    bits_per_byte_of_file = _BITS_PER_BYTE / (header.width * header.height)
     size = len(MAGIC) + _VERSION_BYTES + _chunk_bytes(_HEADER_STRUCT.size)
     size += sum(_chunk_bytes(length) for length in metadata_bytes.values())
-    cumulative_bpp = []
+    cumulative_bytes = []
     for length in segment_bytes:
         size += _chunk_bytes(length)
-        cumulative_bpp.append(size * bits_per_byte_of_file)
+        cumulative_bytes.append(size)
+    partial_bytes = None if container.partial is None else len(container.partial)
+    if partial_bytes is not None:
+        size += _chunk_bytes(partial_bytes)
     return FileInfo(
         version=FORMAT_VERSION,
         width=header.width,
@@ -354,10 +410,11 @@ def inspect(data: bytes) -> FileInfo:
         declared_iterations=header.iterations,
         model_id=header.model_id.hex(),
         segment_bytes=segment_bytes,
+        partial_bytes=partial_bytes,
         metadata_bytes=metadata_bytes,
+        cumulative_bytes=tuple(cumulative_bytes),
+        decodable_bytes=size,
         file_bytes=len(data),
-        bpp=len(data) * bits_per_byte_of_file,
-        cumulative_bpp=tuple(cumulative_bpp),
     )
 
 
@@ -460,9 +517,22 @@ def _check_tail(view: memoryview, position: int, crc: int) -> None:
         if chunk.type in _METADATA_NAMES:
             name = _METADATA_NAMES[ChunkType(chunk.type)]
             raise ChunkOrderError(f"the {name} chunk comes after the first iteration")
+        if chunk.type == ChunkType.PARTIAL_ITERATION:
+            raise ChunkOrderError("a partial iteration comes after the last declared iteration")
         position, crc = chunk.end, chunk.crc
 
 
 def _chunk_bytes(payload_bytes: int) -> int:
     """The size in the file of a chunk with a payload of this many bytes."""
     return _TYPE_BYTES + len(_write_length(payload_bytes)) + payload_bytes + _CRC_STRUCT.size
+
+
+def payload_within(chunk_bytes: int) -> int:
+    """The longest payload of a chunk that has at most this size in the file; below 0 if none has.
+
+    At most `MAX_CHUNK_BYTES`.
+    """
+    payload = min(chunk_bytes - _chunk_bytes(0), MAX_CHUNK_BYTES)
+    while payload > 0 and _chunk_bytes(payload) > chunk_bytes:
+        payload -= 1
+    return payload

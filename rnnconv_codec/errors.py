@@ -24,6 +24,29 @@ class IterationsError(ArgumentError):
     """The number of iterations asked for is not available."""
 
 
+class TargetError(ArgumentError):
+    """A file cannot be as small, or a picture as good, as was asked for."""
+
+
+class QualityError(RnncodecError):
+    """A quality cannot be measured: the picture is too small."""
+
+
+OUT_OF_MEMORY = "not enough memory"
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an exception says that there is not enough memory."""
+    # torch's allocator raises no MemoryError; these are its words on Linux and on Windows.
+    words = ("can't allocate memory", "not enough memory")
+    is_allocator = isinstance(error, RuntimeError) and any(w in str(error) for w in words)
+    return is_allocator or isinstance(error, MemoryError)
+
+
+class ClusterError(RnncodecError):
+    """A cluster cannot be reached."""
+
+
 # --- files -----------------------------------------------------------------------------------
 
 
@@ -84,6 +107,10 @@ class UnknownChunkError(ContainerError):
 
 class CodeSegmentError(ContainerError):
     """A segment passed its checksum but does not decode to valid codes."""
+
+
+class AlphaChunkError(ContainerError):
+    """The alpha chunk is not the alpha plane of a picture of the file's size."""
 
 
 # --- weights ---------------------------------------------------------------------------------

@@ -29,6 +29,16 @@ def read_file(path: str | os.PathLike[str]) -> bytes:
         raise InputFileError(f"cannot read {os.fspath(path)}: {_reason(error)}") from error
 
 
+def is_same_file(first: Path, second: Path) -> bool:
+    """Whether two paths lead to one file, however they are spelled; it need not be there."""
+    if os.path.realpath(first) == os.path.realpath(second):
+        return True
+    try:  # hard links, and names that differ only in case
+        return first.samefile(second)
+    except (OSError, ValueError):
+        return False
+
+
 def check_output(path: str | os.PathLike[str], *, force: bool) -> None:
     """Check, before any costly work, that `atomic_write` to `path` has a chance to succeed.
 

@@ -1,8 +1,8 @@
 """Pictures in and out: any image that Pillow opens, as 8-bit RGB or grey, and back to bytes.
 
 What cannot be kept is never dropped silently: it is announced with a `ConversionWarning`.
-ICC, EXIF and XMP metadata are kept. They are in `Image.info` under Pillow's own names,
-"icc_profile", "exif" and "xmp".
+Transparency is kept beside the picture. ICC, EXIF and XMP metadata are kept; they are in
+`Image.info` under Pillow's own names, "icc_profile", "exif" and "xmp".
 """
 
 from __future__ import annotations
@@ -12,15 +12,31 @@ import os
 import re
 import struct
 import warnings
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageOps, PngImagePlugin, UnidentifiedImageError
+from PIL import (
+    ExifTags,
+    Image,
+    ImageCms,
+    ImageColor,
+    ImageOps,
+    PngImagePlugin,
+    UnidentifiedImageError,
+)
 
-from rnnconv_codec.container import MAX_DIMENSION, Metadata
-from rnnconv_codec.errors import ConversionWarning, ImageFormatError, ImageSizeError
+from rnnconv_codec.alpha import decode_alpha, encode_alpha
+from rnnconv_codec.container import MAGIC, MAX_DIMENSION, Metadata
+from rnnconv_codec.errors import (
+    ArgumentError,
+    ConversionWarning,
+    ImageFormatError,
+    ImageSizeError,
+)
 from rnnconv_codec.files import read_file
 
 DEFAULT_MAX_PIXELS = 100_000_000
@@ -29,7 +45,22 @@ DEFAULT_MAX_PIXELS = 100_000_000
 JPEG_QUALITY = 95
 """Pillow's quality for JPEG output: the codec's own loss should be the one that is seen."""
 
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".ppm"})
+ALPHA_LOSSLESS = "lossless"
+ALPHA_DROP = "drop"
+"""What to do with transparency: keep it, or drop it; the third way is a colour to blend with."""
+
+WHITE = "#ffffff"
+"""What transparent pictures are put on where they must lose their transparency."""
+
+STRIPPABLE = ("icc", "exif", "xmp")
+"""The metadata that can be left out, by their names in `Metadata`."""
+
+IMAGE_SUFFIXES = frozenset(
+    {
+        *(".png", ".apng", ".jpg", ".jpeg", ".jfif", ".webp", ".tif", ".tiff", ".bmp", ".gif"),
+        *(".tga", ".jp2", ".avif", ".ppm", ".pgm", ".pbm", ".pnm"),
+    }
+)
 """Endings by which images are found in a folder."""
 
 _FORMATS = {
@@ -48,18 +79,20 @@ _FORMATS = {
 # Pillow's default WebP is lossy, and its default JPEG halves the resolution of the colours.
 _SAVE_OPTIONS: dict[str, dict[str, Any]] = {
     "JPEG": {"quality": JPEG_QUALITY, "subsampling": 0},
-    "WEBP": {"lossless": True},
+    # Exact: the colours under transparent pixels are the picture's, too.
+    "WEBP": {"lossless": True, "exact": True},
 }
 _FORMATS_WITH_METADATA = frozenset({"PNG", "JPEG", "WEBP", "TIFF"})
+_FORMATS_WITH_ALPHA = frozenset({"PNG", "WEBP", "TIFF", "TGA"})
 
 _GREY_MODES = frozenset({"1", "L", "LA", "La", "I", "F"})  # and all that start with "I;16"
 _ALPHA_MODES = frozenset({"RGBA", "RGBa", "LA", "La", "PA"})
-# Conversions of colour that lose nothing to speak of need no notice; these change colours.
-_CONVERTED_WITH_NOTICE = frozenset({"CMYK", "LAB"})
+# Conversions of colour that lose nothing to speak of need no notice; these change colours, and
+# need a profile to be right.
+_MANAGED_MODES = frozenset({"CMYK", "LAB"})
 
 _MAX_8_BIT = 255
 _MAX_16_BIT = 65535
-_WHITE = 255
 
 _EXIF_PREFIX = b"Exif\0\0"
 _XMP_ORIENTATION = re.compile(rb"(tiff:Orientation(?:\s*=\s*[\"']|>))[2-8]")
@@ -100,19 +133,24 @@ _SUB_DIRECTORIES = (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo)
 
 
 def open_image(
-    source: str | os.PathLike[str] | bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS
+    source: str | os.PathLike[str] | bytes,
+    *,
+    max_pixels: int = DEFAULT_MAX_PIXELS,
+    name: str = "the data",
 ) -> Image.Image:
     """Read the first frame of an image file, upright, with its metadata.
 
-    `source` is a path or the content of a file. The EXIF orientation is applied to the pixels
-    and reset in the metadata. The mode is whatever the file has; see `to_codec_mode`. Images of
-    more than `max_pixels` are refused before their pixels are decoded.
+    `source` is a path or the content of a file, which messages call `name`. The EXIF orientation
+    is applied to the pixels and reset in the metadata. The mode is whatever the file has; see
+    `to_codec_mode`. Images of more than `max_pixels` are refused before their pixels are decoded.
 
     Raises `InputFileError` (unreadable), `ImageFormatError` (not an image, or a damaged one) or
     `ImageSizeError`; warns with `ConversionWarning` of frames and depth that are left behind.
     """
-    name = "the data" if isinstance(source, bytes) else os.fspath(source)
+    name = name if isinstance(source, bytes) else os.fspath(source)
     data = source if isinstance(source, bytes) else read_file(source)
+    if data.startswith(MAGIC):  # Pillow would open it: see `pillow`
+        raise ImageFormatError(f"{name} is an .rnc file already")
     try:
         with warnings.catch_warnings():
             # Pillow warns at a limit near ours; ours is checked below.
@@ -135,24 +173,96 @@ def open_image(
 
 
 def to_codec_mode(image: Image.Image) -> Image.Image:
-    """Return `image`, of any Pillow mode, as an 8-bit image of mode "RGB" or "L".
+    """Return `image`, of any Pillow mode, as an opaque 8-bit image of mode "RGB" or "L".
 
     Grey stays grey ("1" and 16-bit included), all else becomes RGB. Pixels that are not opaque
-    are blended with white. Integers of 16 bits are scaled to 8, not clipped. An EXIF orientation
-    that was not applied yet is applied. `image` itself is not changed.
+    are blended with white; `prepare_picture` keeps them. Integers of 16 bits are scaled to 8, not
+    clipped. An EXIF orientation that was not applied yet is applied. `image` itself is not changed.
 
     Raises `ImageSizeError` for no pixels or a side above `MAX_DIMENSION`, `ImageFormatError` for
     pixels that cannot be converted; warns with `ConversionWarning` of what is left behind.
     """
-    _check_size(image.size)
+    colours, plane = _upright_planes(image)
+    if plane is None or _is_opaque(plane):
+        return colours
+    _notice("transparency is not kept: the picture is put on white")
+    return _blended(colours, plane, WHITE)
+
+
+@dataclass(frozen=True)
+class PreparedPicture:
+    """A picture as the codec takes it.
+
+    Attributes:
+        pixels: opaque, of mode "RGB" or "L".
+        metadata: what travels with it, the alpha chunk included.
+    """
+
+    pixels: Image.Image
+    metadata: Metadata
+
+
+def prepare_picture(
+    image: Image.Image, *, alpha: str = ALPHA_LOSSLESS, strip: Collection[str] = ()
+) -> PreparedPicture:
+    """What is to be encoded of `image`, of any Pillow mode: see `to_codec_mode` for the pixels.
+
+    `alpha` is "lossless" (the alpha plane becomes `Metadata.alpha`), "drop" (the colours stay as
+    they are, transparent pixels included) or a CSS colour such as "#ffffff" to blend with. `strip`
+    has the names of `STRIPPABLE` metadata to leave out. `image` itself is not changed.
+
+    Raises what `to_codec_mode` raises, and `ArgumentError` for another `alpha` or `strip`.
+    """
+    check_alpha(alpha)
+    check_strip(strip)
+    colours, plane = _upright_planes(image)
+    metadata = extract_metadata(colours)
+    if plane is not None and alpha == ALPHA_LOSSLESS:
+        metadata = replace(metadata, alpha=encode_alpha(plane))
+    elif plane is not None and alpha != ALPHA_DROP:
+        colours = _blended(colours, plane, alpha)
+    return PreparedPicture(colours, strip_metadata(metadata, strip))
+
+
+def check_alpha(alpha: str) -> None:
+    """Raise `ArgumentError` unless `alpha` is "lossless", "drop" or a CSS colour."""
+    if alpha not in (ALPHA_LOSSLESS, ALPHA_DROP):
+        parse_colour(alpha)
+
+
+def parse_colour(colour: str) -> tuple[int, int, int]:
+    """Red, green and blue of a CSS colour, "#rrggbb" or a name; each 0 to 255.
+
+    Raises `ArgumentError` if it is none, or is not opaque.
+    """
     try:
-        upright = _plain_upright(image)
-        converted = _to_rgb_or_grey(upright)
-    except (MemoryError, ImageFormatError):
-        raise
-    except Exception as error:  # loading happens here: see open_image
-        raise ImageFormatError(f"the image cannot be converted: {error}") from error
-    return converted
+        found = ImageColor.getrgb(colour)
+    except ValueError:
+        raise ArgumentError(f"{colour!r} is not a colour such as #ffffff or white") from None
+    if len(found) != 3:
+        raise ArgumentError(f"{colour!r} is not an opaque colour")
+    return found
+
+
+def check_strip(strip: Collection[str]) -> None:
+    """Raise `ArgumentError` unless all names are in `STRIPPABLE`."""
+    unknown = [name for name in strip if name not in STRIPPABLE]
+    if isinstance(strip, str) or unknown:
+        raise ArgumentError(f"only {', '.join(STRIPPABLE)} can be left out, not {strip!r}")
+
+
+def strip_metadata(metadata: Metadata, names: Collection[str]) -> Metadata:
+    """`metadata` without those of these names, which are among `STRIPPABLE`."""
+    return replace(metadata, **dict.fromkeys(names))
+
+
+def attach_alpha(image: Image.Image, payload: bytes | None) -> None:
+    """Make `image`, of mode "RGB" or "L", an "RGBA" or "LA" with the plane of an alpha chunk.
+
+    Does nothing without a payload. Raises `AlphaChunkError`.
+    """
+    if payload is not None:
+        image.putalpha(decode_alpha(payload, image.size))
 
 
 def extract_metadata(image: Image.Image) -> Metadata:
@@ -195,11 +305,15 @@ def _plain_upright(image: Image.Image) -> Image.Image:
     tile = getattr(image, "tile", None)
     raw_mode = str(tile[0].args) if tile else ""
     image.load()
-    metadata = extract_metadata(image)
+    is_managed = image.mode in _MANAGED_MODES
+    icc = None if is_managed else _icc_of(image)
+    metadata = Metadata(icc=icc, exif=_exif_of(image), xmp=_xmp_of(image))
     try:
         upright = ImageOps.exif_transpose(image)
     except Exception:  # damaged EXIF or XMP is no reason to refuse good pixels
         upright = image.copy()
+    if is_managed:
+        upright = _to_srgb(upright)
     if "16" in raw_mode and not image.mode.startswith("I"):
         _notice("16 bits per channel are reduced to 8")
         if "LA;16" in raw_mode:  # Pillow has no such mode and makes it colour
@@ -210,20 +324,72 @@ def _plain_upright(image: Image.Image) -> Image.Image:
     return upright
 
 
-def _to_rgb_or_grey(image: Image.Image) -> Image.Image:
+def _to_srgb(image: Image.Image) -> Image.Image:
+    """A CMYK or Lab image in RGB, by its ICC profile if it has a good one."""
+    profile = image.info.get("icc_profile")
+    try:
+        if image.mode == "LAB":
+            source = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB"))
+        elif isinstance(profile, bytes) and profile:
+            source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        else:
+            _notice(f"{image.mode} colours without a profile are converted to RGB by a formula")
+            return image.convert("RGB")
+        target = ImageCms.createProfile("sRGB")
+        converted = ImageCms.profileToProfile(image, source, target, outputMode="RGB")
+    except (ImageCms.PyCMSError, OSError) as error:
+        _notice(f"the {image.mode} image's profile cannot be used, a formula is: {error}")
+        return image.convert("RGB")
+    assert converted is not None  # it is None only if asked to convert in place
+    _notice(f"{image.mode} colours are converted to sRGB")
+    return converted
+
+
+def _upright_planes(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
+    """The opaque picture, of mode RGB or L with its metadata, and its alpha plane if it has one."""
+    _check_size(image.size)
+    try:
+        return _split_alpha(_plain_upright(image))
+    except (MemoryError, ImageFormatError):
+        raise
+    except Exception as error:  # loading happens here: see open_image
+        raise ImageFormatError(f"the image cannot be converted: {error}") from error
+
+
+def _split_alpha(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
+    plane: Image.Image | None = None
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        converted = Image.fromarray(_to_8_bits(image))
+        colours = Image.fromarray(_to_8_bits(image))
+        if "transparency" in image.info:
+            visible = np.asarray(image) != image.info["transparency"]
+            plane = Image.fromarray(np.where(visible, _MAX_8_BIT, 0).astype(np.uint8))
         _notice(f"deep grey (mode {image.mode}) is reduced to 8 bits")
     elif image.mode in _ALPHA_MODES or "transparency" in image.info:
-        converted = _without_alpha(image)
+        mode = _codec_mode(image)
+        with_alpha = image.convert("LA" if mode == "L" else "RGBA")
+        colours, plane = with_alpha.convert(mode), with_alpha.getchannel("A")
     else:
-        if image.mode in _CONVERTED_WITH_NOTICE:
-            _notice(f"{image.mode} colours are converted to RGB, without colour management")
-        converted = image.convert(_codec_mode(image))
-    converted.info = {
+        colours = image.convert(_codec_mode(image))
+    colours.info = {
         key: image.info[key] for key in ("icc_profile", "exif", "xmp") if key in image.info
     }
-    return converted
+    return colours, plane
+
+
+def _is_opaque(plane: Image.Image) -> bool:
+    return plane.getextrema()[0] == _MAX_8_BIT
+
+
+def _blended(colours: Image.Image, plane: Image.Image, background: str) -> Image.Image:
+    """`colours`, of mode RGB or L, on a background; RGB if that has a colour."""
+    red, green, blue = parse_colour(background)
+    if colours.mode == "L" and red == green == blue:
+        ground = Image.new("L", colours.size, red)
+    else:
+        ground = Image.new("RGB", colours.size, (red, green, blue))
+    blended = Image.composite(colours.convert(ground.mode), ground, plane)
+    blended.info = dict(colours.info)
+    return blended
 
 
 def _codec_mode(image: Image.Image) -> str:
@@ -247,18 +413,6 @@ def _to_8_bits(image: Image.Image) -> NDArray[np.uint8]:
         black, white = low, high
     scaled = (values - black) * (_MAX_8_BIT / ((white - black) or 1.0))
     return np.rint(scaled).astype(np.uint8)
-
-
-def _without_alpha(image: Image.Image) -> Image.Image:
-    mode = _codec_mode(image)
-    with_alpha = image.convert("LA" if mode == "L" else "RGBA")
-    alpha = with_alpha.getchannel("A")
-    opaque = with_alpha.convert(mode)
-    if np.asarray(alpha).min() == _MAX_8_BIT:
-        return opaque
-    _notice("transparency is not kept: the picture is put on white")
-    white = Image.new(mode, image.size, _WHITE if mode == "L" else (_WHITE,) * 3)
-    return Image.composite(opaque, white, alpha)
 
 
 def _notice(message: str) -> None:
@@ -372,21 +526,30 @@ def format_for(path: str | os.PathLike[str]) -> str:
     return _FORMATS[suffix]
 
 
-def image_bytes(image: Image.Image, format: str, metadata: Metadata | None = None) -> bytes:
-    """The content of an image file with this picture, of mode "RGB" or "L".
+def image_bytes(
+    image: Image.Image,
+    format: str,
+    metadata: Metadata | None = None,
+    *,
+    background: str | None = None,
+) -> bytes:
+    """The content of an image file with this picture, of mode "RGB", "L", "RGBA" or "LA".
 
     `format` is a name that `format_for` gives. PNG, WebP, TIFF, BMP, PPM and TGA are written
     without loss, JPEG at quality `JPEG_QUALITY` with full colour resolution. `metadata` None
-    takes what `image.info` has; `Metadata()` writes none.
+    takes what `image.info` has; `Metadata()` writes none. A transparent picture is put on the
+    CSS colour `background`; None puts it on white where the format has no transparency, and
+    otherwise keeps it.
 
-    Raises `ImageFormatError` for a format that is not known or cannot hold the picture; warns
-    with `ConversionWarning` of metadata that it cannot hold.
+    Raises `ImageFormatError` for a format that is not known or cannot hold the picture, and
+    `ArgumentError` for what is no colour; warns with `ConversionWarning` of metadata and
+    transparency that the format cannot hold.
     """
     if format not in _FORMATS.values():
         raise ImageFormatError(f"unknown image format {format!r}")
     kept = extract_metadata(image) if metadata is None else metadata
     kept = _that_fits(kept, format)
-    clean = image.copy()
+    clean = _for_format(image, format, background)
     clean.info = {}  # some of Pillow's writers use it, others do not
     try:
         return _saved(clean, format, kept)
@@ -395,6 +558,21 @@ def image_bytes(image: Image.Image, format: str, metadata: Metadata | None = Non
             raise
         _notice(f"the metadata cannot be written as {format} and are left out")
         return _saved(clean, format, Metadata())
+
+
+def _for_format(image: Image.Image, format: str, background: str | None) -> Image.Image:
+    """A copy of `image`, without alpha if it must or shall have none."""
+    if image.mode not in _ALPHA_MODES:
+        return image.copy()
+    if background is None and format in _FORMATS_WITH_ALPHA:
+        return image.copy()
+    colours, plane = _split_alpha(image)
+    assert plane is not None  # because of the mode
+    if _is_opaque(plane):
+        return colours
+    if background is None:
+        _notice(f"{format} cannot hold transparency: the picture is put on white")
+    return _blended(colours, plane, WHITE if background is None else background)
 
 
 def _saved(image: Image.Image, format: str, metadata: Metadata) -> bytes:

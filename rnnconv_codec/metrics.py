@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from rnnconv_codec.errors import MissingExtraError
+
 PEAK = 255
 """Largest value of an 8-bit sample."""
 
@@ -48,9 +50,18 @@ def ms_ssim(picture: Image.Image, reference: Image.Image) -> float:
 
     Not a number for pictures of less than `MS_SSIM_MIN_SIDE` pixels a side. Needs the extra
     `eval` (pytorch-msssim).
+
+    Raises:
+        MissingExtraError: it is not installed.
     """
     import torch
-    from pytorch_msssim import ms_ssim as measure
+
+    try:
+        from pytorch_msssim import ms_ssim as measure
+    except ImportError as error:
+        raise MissingExtraError(
+            "MS-SSIM needs pytorch-msssim: pip install 'rnnconv-codec[eval]'"
+        ) from error
 
     if min(reference.size) < MS_SSIM_MIN_SIDE:
         return math.nan

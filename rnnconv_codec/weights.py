@@ -145,6 +145,19 @@ def load_model_file(path: Path) -> ModelFile:
     return ModelFile(path.stem, _digest(data), config, training, tensors)
 
 
+def read_config(path: Path) -> NetworkConfig:
+    """The configuration in a weights file, without loading its tensors.
+
+    Raises:
+        InputFileError: it cannot be read.
+        WeightsFormatError: it is not a weights file, or not of a version this program reads.
+    """
+    try:
+        return config_from_dict(_description(path, read_file(path))["config"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise WeightsFormatError(f"{path}: damaged weights file: {error}") from error
+
+
 def _description(path: Path, data: bytes) -> dict[str, Any]:
     """What a weights file says of itself, from its header: JSON behind an 8-byte length."""
     length = int.from_bytes(data[:_LENGTH_BYTES], "little")

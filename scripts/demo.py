@@ -14,21 +14,16 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 from rich.console import Console
 from rich.table import Table
 from skimage import data
 
+from rnnconv_codec.evaluation.strip import SHOWN_ITERATIONS, Panel, caption, draw_strip
 from rnnconv_codec.metrics import psnr
 
 # The astronaut's face and badge: skin, hair, small letters and flat background.
 CROP_BOX = (100, 20, 340, 300)  # left, top, right, bottom
-SHOWN_ITERATIONS = (1, 2, 3, 4, 6, 8, 12, 16)
-GAP = 8
-CAPTION_HEIGHT = 44
-CAPTION_SIZE = 14
-BACKGROUND = (255, 255, 255)
-INK = (0, 0, 0)
 
 
 @dataclass(frozen=True)
@@ -55,7 +50,7 @@ def encode_and_decode(folder: Path) -> tuple[Image.Image, list[Step]]:
     source = folder / "astronaut.png"
     original.save(source)
     encoded = folder / "astronaut.rnc"
-    print(rnncodec("encode", str(source), "-o", str(encoded), "--force"), end="")
+    print(rnncodec("encode", str(source), "-o", str(encoded), "--overwrite"), end="")
     available = json.loads(rnncodec("info", str(encoded), "--json"))["iterations"]
 
     steps = []
@@ -63,8 +58,8 @@ def encode_and_decode(folder: Path) -> tuple[Image.Image, list[Step]]:
         cut = folder / f"astronaut.{iterations}.rnc"
         decoded = folder / f"astronaut.{iterations}.png"
         count = ("--iterations", str(iterations))
-        rnncodec("truncate", str(encoded), "-o", str(cut), *count, "--force", "-q")
-        rnncodec("decode", str(cut), "-o", str(decoded), "--force", "-q")
+        rnncodec("truncate", str(encoded), "-o", str(cut), *count, "--overwrite", "-q")
+        rnncodec("decode", str(cut), "-o", str(decoded), "--overwrite", "-q")
         info = json.loads(rnncodec("info", str(cut), "--json"))
         with Image.open(decoded) as opened:
             image = opened.convert("RGB")
@@ -73,24 +68,13 @@ def encode_and_decode(folder: Path) -> tuple[Image.Image, list[Step]]:
     return original, steps
 
 
-def draw_strip(original: Image.Image, steps: list[Step]) -> Image.Image:
-    """The same part of each picture side by side, with bpp and PSNR under it."""
-    panels = [
-        (step.image, f"iteration {step.iterations}\n{step.bpp:.3f} bpp, {step.psnr:.2f} dB")
+def panels(original: Image.Image, steps: list[Step]) -> list[Panel]:
+    """The pictures of the strip: after each step, and the original."""
+    shown = [
+        Panel(step.image, caption(f"iteration {step.iterations}", step.bpp, step.psnr))
         for step in steps
     ]
-    panels.append((original, "original\n24 bpp"))
-    left, top, right, bottom = CROP_BOX
-    width, height = right - left, bottom - top
-    size = (GAP + len(panels) * (width + GAP), GAP + height + CAPTION_HEIGHT)
-    strip = Image.new("RGB", size, BACKGROUND)
-    draw = ImageDraw.Draw(strip)
-    font = ImageFont.load_default(CAPTION_SIZE)
-    for index, (image, caption) in enumerate(panels):
-        x = GAP + index * (width + GAP)
-        strip.paste(image.crop(CROP_BOX), (x, GAP))
-        draw.multiline_text((x, GAP + height + GAP // 2), caption, fill=INK, font=font)
-    return strip
+    return [*shown, Panel(original, "original\n24 bpp")]
 
 
 def main() -> None:
@@ -111,7 +95,7 @@ def main() -> None:
     Console().print(table)
 
     strip = folder / "strip.png"
-    draw_strip(original, steps).save(strip)
+    draw_strip([panels(original, steps)], CROP_BOX).save(strip)
     print(f"picture strip: {strip}")
 
 

@@ -20,6 +20,7 @@ from skimage import data
 
 from rnnconv_codec.codec import Codec
 from rnnconv_codec.networks.config import CompactConfig, ContextModelConfig
+from rnnconv_codec.targets import truncate
 from rnnconv_codec.training.config import TrainingConfig
 from rnnconv_codec.training.export import export_weights
 from rnnconv_codec.training.images import load_images
@@ -42,6 +43,9 @@ TINY = CompactConfig(
 
 PICTURE_BOX = (150, 30, 247, 93)
 """Of `astronaut`: the face, 97x63, no side a multiple of 16."""
+
+PART_BYTES = 400
+"""Of the colour file: two iterations and some words of the third."""
 
 
 def train(folder: RunFolder, photographs: Path) -> Path:
@@ -88,6 +92,17 @@ def main() -> None:
         ]
         (GOLDEN / f"{label}-v1.codes.json").write_text(json.dumps(codes, indent=1) + "\n")
         codec.decode(encoded).save(GOLDEN / f"{label}-v1.png")
+    write_part(codec)
+
+
+def write_part(codec: Codec) -> None:
+    """Write the colour file cut inside its last iteration, and what that decodes to."""
+    cut = truncate((GOLDEN / "colour-v1.rnc").read_bytes(), size=PART_BYTES)
+    (GOLDEN / "part-v1.rnc").write_bytes(cut)
+    # Expected values of codes are multiples of 2^-15.
+    codes = [(grid.double() * 2**15).int().ravel().tolist() for grid in codec.decode_codes(cut)[-1]]
+    (GOLDEN / "part-v1.codes.json").write_text(json.dumps(codes) + "\n")
+    codec.decode(cut).save(GOLDEN / "part-v1.png")
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ import click
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
-from PIL import Image
+from PIL import Image, ImageCms
 from skimage import data
 
 from rnnconv_codec import __version__
@@ -35,7 +35,7 @@ from rnnconv_codec.container import (
 from rnnconv_codec.errors import ConversionWarning
 
 SEGMENTS = (b"coarse", b"finer codes", b"the finest codes of all")
-COMMANDS = ("encode", "decode", "info", "truncate", "train", "eval")
+COMMANDS = ("encode", "decode", "info", "truncate", "compare", "weights", "train", "eval")
 LIGHT_COMMANDS = (
     ("--help",),
     ("--version",),
@@ -44,6 +44,7 @@ LIGHT_COMMANDS = (
     ("info", "photo.rnc"),
     ("info", "photo.rnc", "--json"),
     ("truncate", "photo.rnc", "--iterations", "1"),
+    ("weights", "--no-verify"),
 )
 
 
@@ -102,7 +103,7 @@ def test_every_command_has_help(command: str) -> None:
 
 @pytest.mark.parametrize("command", ["encode", "decode", "info", "truncate", "eval"])
 def test_help_shows_an_example(command: str) -> None:
-    assert f"rnncodec {command} " in run(command, "--help").stdout.split("Example:")[1]
+    assert f"rnncodec {command} " in run(command, "--help").stdout.split("Example")[1]
 
 
 def test_help_gives_ranges_and_defaults() -> None:
@@ -172,6 +173,7 @@ def test_info_as_json_has_what_inspect_has(folder: Path) -> None:
         "file_bytes": found.file_bytes,
         "bpp": found.bpp,
         "segment_bytes": list(found.segment_bytes),
+        "partial_bytes": None,
         "cumulative_bpp": list(found.cumulative_bpp),
         "metadata_bytes": {},
     }
@@ -181,6 +183,18 @@ def test_info_says_that_a_file_is_cut(folder: Path) -> None:
     (folder / "cut.rnc").write_bytes(rnc_file()[:-1])
     assert "2 of 3, the file is cut" in run("info", "cut.rnc").stdout
     assert json.loads(run("info", "cut.rnc", "--json").stdout)["is_cut"] is True
+
+
+def test_info_shows_a_partial_iteration(folder: Path) -> None:
+    data = truncate(rnc_file(), iterations=2, partial_bytes=1)
+    (folder / "part.rnc").write_bytes(data)
+    result = run("info", "part.rnc")
+    assert "iterations  2 and a part\n" in result.stdout
+    last = result.stdout.splitlines()[-1].split()
+    assert last == ["a", "part", "1", f"{len(data) * 8 / 1200:.3f}"]
+    parsed = json.loads(run("info", "part.rnc", "--json").stdout)
+    assert (parsed["iterations"], parsed["declared_iterations"]) == (2, 3)
+    assert (parsed["partial_bytes"], parsed["is_cut"]) == (1, False)
 
 
 # --- truncate --------------------------------------------------------------------------------
@@ -320,7 +334,11 @@ def test_bad_files_are_one_line_and_status_1(arguments: tuple[str, ...], folder:
     [
         ("nonsense",),
         ("encode",),
-        ("encode", "coffee.png", "extra"),
+        ("encode", "coffee.png", "extra", "-o", "out.rnc"),
+        ("encode", "coffee.png", "-", "--output-dir", "out"),
+        ("encode", "coffee.png", "--output-dir", "out", "-o", "out.rnc"),
+        ("encode", "coffee.png", "extra", "--overwrite", "--skip-existing"),
+        ("encode", "coffee.png", "extra", "--jobs", "0"),
         ("encode", "coffee.png", "--threads", "0"),
         ("encode", "coffee.png", "--threads", "many"),
         ("decode", "photo.rnc", "--iterations", "0"),
@@ -560,7 +578,7 @@ def test_more_iterations_than_there_are_is_wrong_usage(tiny_weights: Path, folde
 
 
 @pytest.mark.parametrize(
-    ("mode", "notices"), [("RGB", 0), ("L", 0), ("P", 0), ("RGBA", 1), ("CMYK", 1), ("I;16", 1)]
+    ("mode", "notices"), [("RGB", 0), ("L", 0), ("P", 0), ("RGBA", 0), ("CMYK", 1), ("I;16", 1)]
 )
 def test_what_an_image_loses_has_one_notice(
     mode: str, notices: int, tiny_weights: Path, folder: Path
@@ -570,6 +588,104 @@ def test_what_an_image_loses_has_one_notice(
     result = encode(tiny_weights, "odd.tif", "-q", "--iterations", "1")
     assert result.exit_code == 0
     assert result.stderr.count("rnncodec: notice: ") == result.stderr.count("\n") == notices
+
+
+@pytest.fixture
+def badge(folder: Path) -> Image.Image:
+    """A transparent picture with metadata, which is in the folder as badge.png."""
+    image = Image.fromarray(data.coffee()[100:148, 200:264]).convert("RGBA")
+    image.putalpha(Image.linear_gradient("L").resize(image.size))
+    exif = Image.Exif()
+    exif[0x010F] = "Maker"
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    image.save(folder / "badge.png", exif=exif, icc_profile=profile)
+    return image
+
+
+def test_transparency_survives_the_round_trip(
+    tiny_weights: Path, folder: Path, badge: Image.Image
+) -> None:
+    assert encode(tiny_weights, "badge.png", "-q").output == ""
+    assert "RGB with transparency" in run("info", "badge.rnc").stdout
+    assert decode(tiny_weights, "badge.rnc", "-o", "again.webp", "-q").output == ""
+    with Image.open(folder / "again.webp") as again:
+        assert again.mode == "RGBA"
+        assert again.getchannel("A").tobytes() == badge.getchannel("A").tobytes()
+
+
+@pytest.mark.parametrize(("treatment", "low"), [("drop", 0), ("#ffffff", 150)])
+def test_transparency_can_be_dropped_or_blended(
+    treatment: str, low: int, tiny_weights: Path, folder: Path, badge: Image.Image
+) -> None:
+    encode(tiny_weights, "badge.png", "--alpha", treatment)
+    decode(tiny_weights, "badge.rnc", "-o", "again.png")
+    with Image.open(folder / "again.png") as again:
+        assert again.mode == "RGB"
+        # The upper rows are transparent, and dark coffee.
+        assert (np.asarray(again)[:8].min() > low) == (treatment != "drop")
+
+
+@pytest.mark.parametrize(("options", "notices"), [((), 1), (("--background", "#000000"), 0)])
+def test_a_format_without_transparency_gets_a_background(
+    options: tuple[str, ...], notices: int, tiny_weights: Path, folder: Path, badge: Image.Image
+) -> None:
+    encode(tiny_weights, "badge.png")
+    result = decode(tiny_weights, "badge.rnc", "-o", "again.jpg", *options)
+    assert result.exit_code == 0
+    assert result.stderr.count("notice: JPEG cannot hold transparency") == notices
+    with Image.open(folder / "again.jpg") as again:
+        assert (np.asarray(again)[:4].mean() > 200) == (notices == 1)
+
+
+@pytest.mark.parametrize(
+    ("options", "left"),
+    [
+        ((), {"icc", "exif", "alpha"}),
+        (("--strip", "exif"), {"icc", "alpha"}),
+        (("--strip", "exif", "--strip", "icc"), {"alpha"}),
+        (("--strip", "all"), {"alpha"}),
+    ],
+    ids=str,
+)
+@pytest.mark.usefixtures("badge")
+def test_metadata_can_be_left_out(
+    options: tuple[str, ...], left: set[str], tiny_weights: Path, folder: Path
+) -> None:
+    encode(tiny_weights, "badge.png", *options)
+    assert set(inspect((folder / "badge.rnc").read_bytes()).metadata_bytes) == left
+    encode(tiny_weights, "badge.png", "-o", "whole.rnc")
+    decode(tiny_weights, "whole.rnc", *options)
+    with Image.open(folder / "whole.png") as again:
+        assert ("icc_profile" in again.info, "exif" in again.info) == (
+            "icc" in left,
+            "exif" in left,
+        )
+
+
+def test_the_format_can_be_named(tiny_weights: Path, folder: Path) -> None:
+    encode(tiny_weights, "coffee.png")
+    decode(tiny_weights, "coffee.rnc", "--format", "jpeg")
+    decode(tiny_weights, "coffee.rnc", "--format", "webp", "-o", "without-ending")
+    for name, expected in (("coffee.jpg", "JPEG"), ("without-ending", "WEBP")):
+        with Image.open(folder / name) as image:
+            assert image.format == expected
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("encode", "coffee.png", "--alpha", "nonsense"),
+        ("encode", "coffee.png", "--strip", "nonsense"),
+        ("decode", "photo.rnc", "--background", "nonsense"),
+        ("decode", "photo.rnc", "--format", "nonsense"),
+    ],
+    ids=" ".join,
+)
+def test_unknown_treatments_are_wrong_usage(arguments: tuple[str, ...], folder: Path) -> None:
+    result = run(*arguments)
+    assert result.exit_code == 2
+    assert "nonsense" in result.stderr
+    assert names(folder) == ["coffee.png", "photo.rnc"]
 
 
 def test_orientation_and_exif_survive_the_round_trip(tiny_weights: Path, folder: Path) -> None:

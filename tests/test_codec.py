@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 
 import rnnconv_codec
+from rnnconv_codec import container
 from rnnconv_codec.codec import Codec
 from rnnconv_codec.container import Container, Header, PixelMode, read_container, write_container
 from rnnconv_codec.errors import (
@@ -141,9 +142,36 @@ def test_golden_files_decode_as_they_did(tiny_codec: Codec, label: str) -> None:
         assert np.abs(decoded - pixels(picture)).max() <= 1
 
 
+def test_a_golden_file_with_a_partial_iteration_decodes_as_it_did(tiny_codec: Codec) -> None:
+    data = (GOLDEN / "part-v1.rnc").read_bytes()
+    expected = json.loads((GOLDEN / "part-v1.codes.json").read_text())
+    whole = (GOLDEN / "colour-v1.rnc").read_bytes()
+
+    # Expected values of codes are multiples of 2^-15.
+    last = tiny_codec.decode_codes(data)[-1]
+    codes = [(grid.double() * 2**15).int().ravel().tolist() for grid in last]
+    decoded = pixels(tiny_codec.decode(data)).astype(int)
+
+    assert data == rnnconv_codec.truncate(whole, size=len(data))
+    assert codes == expected
+    with Image.open(GOLDEN / "part-v1.png") as picture:
+        assert np.abs(decoded - pixels(picture)).max() <= 1
+
+
+def test_parts_of_the_last_iteration_show_what_the_cut_file_shows(
+    tiny_codec: Codec, photograph: Photograph
+) -> None:
+    data = tiny_codec.encode(photograph("coffee").crop((100, 100, 170, 150)))
+    show = tiny_codec.decode_parts(data)
+    for length in (40, 0, 40, 80):
+        cut = container.truncate(data, iterations=2, partial_bytes=length)
+        assert show(length).tobytes() == tiny_codec.decode(cut).tobytes()
+
+
 RUN_UNDER_OTHER_SETTINGS = """
 import hashlib, sys, torch
 from pathlib import Path
+from rnnconv_codec import container
 from rnnconv_codec.codec import Codec
 torch.set_num_threads(int(sys.argv[1]))
 torch.backends.mkldnn.enabled = sys.argv[2] == "on"
@@ -154,8 +182,9 @@ print(hashlib.sha256(codes).hexdigest(), codec.decode(data).tobytes().hex())
 """
 
 
-def test_codes_do_not_depend_on_threads_or_onednn(tiny_weights: Path) -> None:
-    file = GOLDEN / "colour-v1.rnc"
+@pytest.mark.parametrize("label", ["colour", "part"])
+def test_codes_do_not_depend_on_threads_or_onednn(tiny_weights: Path, label: str) -> None:
+    file = GOLDEN / f"{label}-v1.rnc"
     outputs = [
         subprocess.run(
             [sys.executable, "-c", RUN_UNDER_OTHER_SETTINGS, threads, onednn, tiny_weights, file],

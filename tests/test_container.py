@@ -27,6 +27,7 @@ from rnnconv_codec.container import (
     Metadata,
     PixelMode,
     inspect,
+    payload_within,
     read_container,
     truncate,
     write_container,
@@ -113,7 +114,10 @@ def containers(draw: st.DrawFn) -> Container:
         model_id=draw(st.binary(min_size=MODEL_ID_BYTES, max_size=MODEL_ID_BYTES)),
     )
     metadata = Metadata(*(draw(metadata_payloads) for _ in dataclasses.fields(Metadata)))
-    return Container(header, segments, metadata)
+    partial = draw(st.none() | st.binary(max_size=200))
+    if partial is not None:
+        header = dataclasses.replace(header, iterations=len(segments) + 1)
+    return Container(header, segments, metadata, partial)
 
 
 # --- round trip ------------------------------------------------------------------------------
@@ -235,6 +239,7 @@ def test_any_cut_of_any_file_gives_a_prefix_of_its_segments(
         assert len(cut) < ends_of_iterations(container)[0]
         return
     assert read.is_cut
+    assert read.partial is None
     assert read.metadata == container.metadata
     assert read.segments == container.segments[: len(read.segments)]
 
@@ -243,7 +248,7 @@ def test_any_cut_of_any_file_gives_a_prefix_of_its_segments(
 def test_truncate_gives_what_a_writer_of_fewer_iterations_gives(
     container: Container, data: st.DataObject
 ) -> None:
-    iterations = data.draw(st.integers(1, container.header.iterations))
+    iterations = data.draw(st.integers(1, len(container.segments)))
     shorter = Container(
         dataclasses.replace(container.header, iterations=iterations),
         container.segments[:iterations],
@@ -272,6 +277,66 @@ def test_truncate_refuses_iterations_that_were_cut_off() -> None:
 def test_truncate_drops_unknown_optional_chunks() -> None:
     data = file_of(chunk(UNKNOWN_OPTIONAL, b"?"), ITERATION)
     assert truncate(data, iterations=1) == file_of(ITERATION)
+
+
+# --- partial iterations ----------------------------------------------------------------------
+
+PARTIAL = chunk(ChunkType.PARTIAL_ITERATION, b"co")
+
+
+@given(containers(), st.data())
+def test_a_part_of_the_next_iteration_can_be_kept(
+    container: Container, data: st.DataObject
+) -> None:
+    following = (*container.segments[1:], container.partial or b"")
+    iterations = data.draw(st.integers(1, len(container.segments)))
+    length = data.draw(st.integers(0, len(following[iterations - 1])))
+
+    kept = truncate(write_container(container), iterations=iterations, partial_bytes=length)
+
+    header = dataclasses.replace(container.header, iterations=iterations + 1)
+    part = following[iterations - 1][:length]
+    expected = Container(header, container.segments[:iterations], container.metadata, part)
+    assert kept == write_container(expected)
+    assert read_container(kept) == expected
+    assert not read_container(kept).is_cut
+    assert inspect(kept).partial_bytes == length
+
+
+def test_a_part_that_is_not_there_cannot_be_kept() -> None:
+    for iterations, length in ((1, 1), (2, 10), (2, -1), (3, 1)):
+        with pytest.raises(ArgumentError, match="no"):
+            truncate(SMALL_DATA, iterations=iterations, partial_bytes=length)
+
+
+def test_a_reader_that_does_not_know_partial_iterations_sees_a_cut_file() -> None:
+    data = file_of(ITERATION, PARTIAL, iterations=2)
+    assert ChunkType.PARTIAL_ITERATION & OPTIONAL_BIT
+    assert read_container(data).partial == b"co"
+    unknown = file_of(ITERATION, chunk(UNKNOWN_OPTIONAL, b"co"), iterations=2)
+    assert read_container(unknown).is_cut
+
+
+def test_a_file_cut_inside_its_partial_iteration_is_a_cut_file() -> None:
+    data = file_of(ITERATION, PARTIAL, iterations=2)
+    for missing in range(1, len(PARTIAL) + CRC_BYTES + 1):
+        read = read_container(data[:-missing])
+        assert (read.partial, read.is_cut, len(read.segments)) == (None, True, 1)
+
+
+@pytest.mark.parametrize("length", [0, 1, 5, 6, 132, 133, 134, 135, 16390, 16391, 16392, 10**9])
+def test_the_longest_payload_of_a_chunk_of_given_size(length: int) -> None:
+    longest = payload_within(length)
+    assert longest <= MAX_CHUNK_BYTES
+    if length < 6:
+        assert longest < 0
+        return
+    fits, does_not = (
+        1 + max(1, -(-payload.bit_length() // 7)) + payload + CRC_BYTES
+        for payload in (longest, longest + 1)
+    )
+    assert fits <= length
+    assert does_not > length or longest == MAX_CHUNK_BYTES
 
 
 # --- damage ----------------------------------------------------------------------------------
@@ -553,6 +618,13 @@ def test_data_after_the_last_declared_iteration_are_malformed(data: bytes) -> No
             id="metadata-between-iterations",
         ),
         pytest.param(file_of(ITERATION, chunk(ChunkType.XMP, b"x")), id="metadata-at-the-end"),
+        pytest.param(file_of(PARTIAL), id="no-whole-iteration"),
+        pytest.param(file_of(PARTIAL, ITERATION, iterations=2), id="partial-iteration-first"),
+        pytest.param(file_of(ITERATION, PARTIAL, iterations=3), id="partial-iteration-too-early"),
+        pytest.param(file_of(ITERATION, PARTIAL), id="partial-iteration-not-declared"),
+        pytest.param(
+            file_of(ITERATION, PARTIAL, PARTIAL, iterations=2), id="two-partial-iterations"
+        ),
     ],
 )
 def test_chunks_missing_repeated_or_misplaced_are_out_of_order(data: bytes) -> None:
@@ -566,7 +638,7 @@ def test_an_unknown_required_chunk_is_refused(chunk_type: int) -> None:
         read_container(file_of(chunk(chunk_type, b"?"), ITERATION))
 
 
-@pytest.mark.parametrize("chunk_type", [0x80, 0x85, UNKNOWN_OPTIONAL, 0xFF])
+@pytest.mark.parametrize("chunk_type", [0x80, 0x86, UNKNOWN_OPTIONAL, 0xFF])
 @pytest.mark.parametrize("place", [0, 1, 2])
 def test_an_unknown_optional_chunk_is_skipped(chunk_type: int, place: int) -> None:
     chunks = [ITERATION, ITERATION]
@@ -644,7 +716,9 @@ def test_cumulative_bpp_is_that_of_the_truncated_files(container: Container) -> 
     ]
     info = inspect(data)
     assert info.cumulative_bpp == pytest.approx(expected)
-    assert info.cumulative_bpp[-1] == info.bpp
+    if container.partial is None:
+        assert info.cumulative_bpp[-1] == info.bpp
+    assert info.decodable_bytes == info.file_bytes == len(data)
 
 
 def test_inspect_of_a_cut_file_tells_what_can_be_decoded() -> None:

@@ -23,8 +23,9 @@ from rnnconv_codec.entropy.probability_table import (
     PROBABILITY_TOTAL,
     make_table,
 )
-from rnnconv_codec.entropy.range_coder import SegmentDecoder, SegmentEncoder
+from rnnconv_codec.entropy.range_coder import CutSegmentDecoder, SegmentDecoder, SegmentEncoder
 from rnnconv_codec.entropy.segments import SegmentCoder
+from rnnconv_codec.entropy.words import WORD_BYTES
 from rnnconv_codec.errors import CodeSegmentError, IntegerRangeError, WeightsFormatError
 from rnnconv_codec.networks.config import CodeGrid, ContextModelConfig
 from rnnconv_codec.weights import ModelFile
@@ -151,6 +152,41 @@ def test_segments_give_the_codes_back(trained: ContextModel, dtype: torch.dtype)
         assert all(torch.equal(a, b) for a, b in zip(decoder.decode(segment), grids, strict=True))
 
 
+def test_every_cut_of_a_segment_gives_codes_that_are_true_or_expected(
+    trained: ContextModel,
+) -> None:
+    model = integer_model(trained)
+    codes = random_codes(6)
+    encoder = SegmentCoder(model, SIZES)
+    first, second = (encoder.encode(grids, [None, None])[1] for grids in codes[:2])
+    true = torch.cat([grid.flatten() for grid in codes[1]])
+    known = [0]
+    for length in range(0, len(second), WORD_BYTES):
+        decoder = SegmentCoder(model, SIZES)
+        decoder.decode(first)
+        decoded = torch.cat([grid.flatten() for grid in decoder.decode_cut(second[:length])])
+
+        is_open = decoded.abs() < 1
+        known.append(int(is_open.int().argmax()))
+        assert bool(is_open[known[-1] :].all())
+        assert torch.equal(decoded[: known[-1]], true[: known[-1]])
+    assert known == sorted(known)
+    assert known[-1] > 0.8 * true.numel()
+
+
+def test_codes_that_a_cut_leaves_open_are_expected_group_by_group(trained: ContextModel) -> None:
+    model = integer_model(trained)
+    coder = SegmentCoder(model, SIZES)
+
+    decoded = coder.decode_cut(b"")
+
+    probable = [torch.where(grid > 0, 1.0, -1.0) for grid in decoded]
+    logits = all_logits(model, [probable])
+    for grid, of_grid in zip(decoded, (logits[:4], logits[4:]), strict=True):
+        probabilities = np.concatenate([model.probabilities(part) for part in of_grid])
+        assert np.array_equal(grid.numpy().ravel(), probabilities / np.float64(32768) - 1)
+
+
 def test_the_rate_gain_makes_unlikely_codes_rarer(trained: ContextModel) -> None:
     generator = torch.Generator().manual_seed(5)
     activations = [
@@ -241,6 +277,52 @@ def test_the_range_coder_gives_any_bits_back(pairs: list[tuple[bool, int]], part
     assert np.array_equal(decoder.decode(probabilities), bits)
     ideal = -np.log2(np.where(bits == 1, probabilities, PROBABILITY_TOTAL - probabilities) / 65536)
     assert len(segment) * 8 <= ideal.sum() + 64
+
+
+@settings(deadline=None, max_examples=50)
+@given(
+    st.lists(
+        st.tuples(st.booleans(), st.sampled_from([1, 16, 9000, 32768, 65520, 65535])),
+        max_size=300,
+    ),
+    st.integers(1, 5),
+)
+def test_the_certain_codes_of_a_cut_segment_are_the_true_ones(
+    pairs: list[tuple[bool, int]], parts: int
+) -> None:
+    bits = np.array([bit for bit, _ in pairs], np.uint8)
+    probabilities = np.array([p for _, p in pairs], np.int32)
+    encoder = SegmentEncoder()
+    encoder.encode(bits, probabilities)
+    segment = encoder.finish()
+    for length in range(0, len(segment) + 1, WORD_BYTES):
+        decoder = CutSegmentDecoder(segment[:length])
+        certain = np.concatenate(
+            [decoder.decode(part) for part in np.array_split(probabilities, parts)]
+        )
+        assert np.array_equal(certain, bits[: len(certain)])
+        assert decoder.decode(probabilities[:1]).size == 0 or len(certain) == len(bits)
+
+
+def test_a_cut_costs_a_few_bits_only() -> None:
+    rng = np.random.default_rng(2)
+    probabilities = rng.integers(16, PROBABILITY_TOTAL - 16, 4000).astype(np.int32)
+    bits = (rng.random(4000) < probabilities / PROBABILITY_TOTAL).astype(np.uint8)
+    encoder = SegmentEncoder()
+    encoder.encode(bits, probabilities)
+    segment = encoder.finish()
+    ideal = np.cumsum(-np.log2(np.where(bits == 1, probabilities, 65536 - probabilities) / 65536))
+    lost = []
+    for length in range(WORD_BYTES, len(segment), WORD_BYTES):
+        certain = CutSegmentDecoder(segment[:length]).decode(probabilities)
+        lost.append(length * 8 - ideal[len(certain) - 1])
+    assert np.mean(lost) < 3
+
+
+@pytest.mark.parametrize("length", [1, 2, 3, 5])
+def test_a_cut_inside_a_word_is_refused(length: int) -> None:
+    with pytest.raises(CodeSegmentError, match="whole words"):
+        CutSegmentDecoder(bytes(length))
 
 
 def test_a_segment_is_pinned() -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rnnconv_codec.entropy.range_coder import SegmentEncoder
+from rnnconv_codec.entropy.range_coder import CutSegmentDecoder, SegmentEncoder
 
 PRECISION = 24
 
@@ -26,6 +26,10 @@ class DocumentedDecoder:
         taken = self.segment[self.position : self.position + 4].ljust(4, b"\0")
         self.position += 4
         return int.from_bytes(taken, "little")
+
+    def is_code(self) -> bool:
+        """Whether an encoder can have written what comes next."""
+        return bool((self.point - self.low) % 2**64 // (self.range >> PRECISION) < 2**PRECISION)
 
     def decode(self, probability: int) -> int:
         """The next bit, given its probability of being 1 out of 2^16."""
@@ -56,6 +60,44 @@ def test_the_documented_decoder_reads_what_the_encoder_writes(
     decoder = DocumentedDecoder(encoder.finish())
 
     assert [decoder.decode(p) for p in probabilities.tolist()] == bits.tolist()
+
+
+def documented_certain_bits(words: bytes, probabilities: list[int]) -> list[int]:
+    """Section "Cut segments": the bits before the first doubtful one."""
+    ways = [DocumentedDecoder(words + tail * 8) for tail in (b"\x00", b"\xff")]
+    certain: list[int] = []
+    for probability in probabilities:
+        if not all(way.is_code() for way in ways):
+            break
+        one, other = (way.decode(probability) for way in ways)
+        if one != other:
+            break
+        certain.append(one)
+    return certain
+
+
+@settings(deadline=None, max_examples=100)
+@given(
+    st.lists(st.tuples(st.booleans(), st.sampled_from([16, 5000, 32768, 65520])), max_size=300),
+    st.binary(max_size=8),
+)
+def test_the_documented_decoder_finds_the_same_codes_certain(
+    pairs: list[tuple[bool, int]], nonsense: bytes
+) -> None:
+    probabilities = np.array([p for _, p in pairs], np.int32)
+    encoder = SegmentEncoder()
+    encoder.encode(np.array([bit for bit, _ in pairs], np.uint8), probabilities)
+    segment = encoder.finish()
+    # Ends of all bits set are where one of the two ways can fall out of the range.
+    for words in (
+        *(segment[:length] for length in range(0, len(segment) + 1, 4)),
+        nonsense[: len(nonsense) // 4 * 4],
+        b"\xff" * 4,
+        b"\xff" * 12,
+    ):
+        words = words.ljust(-(-len(words) // 4) * 4, b"\0")
+        certain = CutSegmentDecoder(words).decode(probabilities)
+        assert certain.tolist() == documented_certain_bits(words, probabilities.tolist())
 
 
 @pytest.mark.parametrize("sure", [16, 65520])

@@ -6,7 +6,7 @@ import io
 import struct
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -517,15 +517,67 @@ def test_a_damaged_icc_profile_is_left_out() -> None:
         assert extract_metadata(image).icc is None
 
 
-def test_a_profile_that_was_left_out_has_one_notice_only() -> None:
+def cmyk_profile(ink_to_lab: Callable[[NDArray[np.int64]], tuple[int, int, int]]) -> bytes:
+    """An ICC profile of a printer: a table of the 16 full or absent inks -> 8-bit L*a*b*."""
+    corners = np.stack(np.meshgrid(*[[0, 1]] * 4, indexing="ij"), -1).reshape(-1, 4)
+    table = bytes(value for inks in corners for value in ink_to_lab(inks))
+    matrix = b"".join(
+        struct.pack(">i", 65536 * (row == column)) for row, column in np.ndindex(3, 3)
+    )
+    ramp = bytes(range(256))
+    tags = {
+        b"A2B0": b"mft1\0\0\0\0\4\3\2\0" + matrix + ramp * 4 + table + ramp * 3,
+        b"wtpt": b"XYZ \0\0\0\0" + struct.pack(">iii", 63190, 65536, 54061),
+        b"cprt": b"text\0\0\0\0none\0",
+        b"desc": b"desc\0\0\0\0" + struct.pack(">I", 5) + b"test\0" + bytes(78),
+    }
+    offset = 128 + 4 + 12 * len(tags)
+    directory, body = struct.pack(">I", len(tags)), b""
+    for name, content in tags.items():
+        directory += name + struct.pack(">II", offset + len(body), len(content))
+        body += content + bytes(-len(content) % 4)
+    header = bytearray(128)
+    header[8:24] = b"\x02\x40\0\0prtrCMYKLab "
+    header[36:40] = b"acsp"
+    header[68:80] = struct.pack(">iii", 63190, 65536, 54061)
+    header[0:4] = struct.pack(">I", len(header) + len(directory) + len(body))
+    return bytes(header) + directory + body
+
+
+@pytest.mark.parametrize("format", ["JPEG", "TIFF"])
+def test_cmyk_is_converted_by_its_own_profile(format: str) -> None:
+    def print_red_for_cyan(inks: NDArray[np.int64]) -> tuple[int, int, int]:
+        cyan, _, _, black = inks
+        return (0, 128, 128) if black else (140, 200, 190) if cyan else (255, 128, 128)
+
+    profile = cmyk_profile(print_red_for_cyan)
+    content = file_of(Image.new("CMYK", (16, 16), (255, 0, 0, 0)), format, icc_profile=profile)
+    with pytest.warns(ConversionWarning) as notices:
+        converted = to_codec_mode(open_image(content))
+    red, green, blue = pixels(converted)[8, 8].astype(int)
+    assert red > 180 and green < 110 and blue < 110
+    assert [str(notice.message) for notice in notices] == ["CMYK colours are converted to sRGB"]
+    assert "icc_profile" not in converted.info
+
+
+def test_a_cmyk_profile_that_cannot_be_used_has_one_notice_only() -> None:
     image = Image.new("CMYK", (2, 2))
     content = file_of(image, "JPEG", icc_profile=icc_for(b"CMYK"))
-    with pytest.warns(ConversionWarning, match="ICC profile is for CMYK"):
+    with pytest.warns(ConversionWarning, match="profile cannot be used"):
         opened = open_image(content)
-    with pytest.warns(ConversionWarning) as notices:
+    with no_notice():
         converted = to_codec_mode(opened)
-    assert [str(notice.message) for notice in notices if "ICC" in str(notice.message)] == []
     assert "icc_profile" not in converted.info
+
+
+def test_lab_is_converted_as_colorimetry_says() -> None:
+    srgb = ImageCms.createProfile("sRGB")
+    lab = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB"))
+    image = ImageCms.profileToProfile(photograph(), srgb, lab, outputMode="LAB")
+    assert image is not None
+    with pytest.warns(ConversionWarning, match="LAB"):
+        converted = to_codec_mode(image)
+    assert np.abs(pixels(converted).astype(int) - pixels(photograph())).mean() < 2
 
 
 def test_attached_metadata_are_those_extracted() -> None:
@@ -547,6 +599,38 @@ def test_lossless_formats_give_the_same_pixels_back(format: str, mode: str) -> N
     image = photograph().convert(mode)
     again = to_codec_mode(open_image(image_bytes(image, format)))
     assert np.array_equal(pixels(again.convert(mode)), pixels(image))
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+@pytest.mark.parametrize("format", ["PNG", "WEBP", "TIFF", "TGA"])
+def test_formats_with_transparency_keep_it_and_the_colours_under_it(format: str, mode: str) -> None:
+    image = photograph().convert(mode)
+    image.putalpha(Image.linear_gradient("L").resize(image.size))
+    with no_notice():
+        again = open_image(image_bytes(image, format))
+    assert again.mode == ("RGBA" if format == "WEBP" else mode)
+    assert np.array_equal(pixels(again.convert(mode)), pixels(image))
+
+
+@pytest.mark.parametrize("format", ["JPEG", "BMP", "PPM"])
+def test_formats_without_transparency_get_white_with_a_notice(format: str) -> None:
+    image = Image.new("RGBA", (16, 16), (200, 0, 0, 0))
+    with pytest.warns(ConversionWarning, match=f"{format} cannot hold transparency"):
+        again = open_image(image_bytes(image, format))
+    assert again.mode == "RGB"
+    assert pixels(again).min() > 250
+    image.putalpha(255)
+    with no_notice():
+        assert pixels(open_image(image_bytes(image, format)))[..., 1].max() < 10
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG"])
+def test_a_background_that_was_asked_for_has_no_notice(format: str) -> None:
+    image = Image.new("LA", (16, 16), (200, 0))
+    with no_notice():
+        again = open_image(image_bytes(image, format, background="#00ff00"))
+    assert again.mode == "RGB"
+    assert np.abs(pixels(again).astype(int) - [0, 255, 0]).max() < 10
 
 
 def test_jpeg_output_is_close_and_keeps_fine_colours() -> None:

@@ -2,79 +2,95 @@
 
 from __future__ import annotations
 
-import time
-from pathlib import Path
+from typing import Any
 
 import click
 
+from rnnconv_codec.batch import Decoding, Result
+from rnnconv_codec.cli.convert import FileOptions, convert, file_options
 from rnnconv_codec.cli.options import (
-    derived_output,
-    force_option,
-    input_argument,
-    iterations_option,
-    output_option,
-    quiet_option,
+    OUTPUT_FORMATS,
+    RNC_SUFFIX,
+    background_option,
+    format_option,
     reject_same_file,
+    strip_option,
+    stripped_names,
+    target_of,
+    target_options,
     threads_option,
-    use_threads,
     weights_option,
 )
-from rnnconv_codec.cli.progress import iteration_progress
-from rnnconv_codec.cli.report import count, print_result
-from rnnconv_codec.container import inspect
-from rnnconv_codec.files import atomic_write, check_output, read_file
+from rnnconv_codec.cli.report import count, whole_and_part
+from rnnconv_codec.cli.streams import STREAM
 
-_DEFAULT_SUFFIX = ".png"
+_DEFAULT_FORMAT = "png"
 _EPILOG = """\b
-Example:
+Examples:
   rnncodec decode photo.rnc -o preview.png --iterations 2
+  rnncodec decode photo.rnc -o preview.png --size 10k
+  rnncodec decode - --format jpeg < photo.rnc > photo.jpg
+  rnncodec decode encoded/ --recursive --output-dir decoded/ --format webp
 """
 
 
 @click.command(epilog=_EPILOG)
-@input_argument()
-@output_option("IN with the ending .png")
-@iterations_option(
-    "How many iterations to decode, 1 to what IN has.  [default: all that IN has]",
+@file_options("IN with the ending of the format, .png; - if IN is -")
+@target_options(
+    "How many whole iterations to decode, 1 to what IN has.  [default: all that IN has]",
 )
+@format_option
+@background_option
+@strip_option
 @weights_option("the installed weights that IN was written with")
 @threads_option
-@force_option
-@quiet_option
 def decode(
-    source: Path,
-    output: Path | None,
     iterations: int | None,
+    bpp: float | None,
+    size: int | None,
+    format_name: str | None,
+    background: str | None,
+    strip: tuple[str, ...],
     weights: str | None,
     threads: int | None,
-    force: bool,
-    quiet: bool,
+    **files: Any,
 ) -> None:
-    """Turn the .rnc file IN back into an image.
+    """Turn .rnc files back into images.
 
-    The ending of OUT chooses the format: .png, .webp, .tif, .bmp, .ppm and .tga without loss,
-    .jpg at quality 95. A file that was cut gives the picture so far, with a notice.
+    IN is a file, or - for standard input. The ending of OUT or --format chooses the format: PNG,
+    WebP, TIFF, BMP, PPM and TGA without loss, JPEG at quality 95. What was grey comes back grey,
+    what was transparent transparent. A file that was cut gives the picture so far, with a notice.
+
+    At most one of --iterations, --bpp and --size says how much of the file is used; without them
+    all is, also the part of an iteration that a file of a given size ends with.
+
+    Of several files, a failure of one does not stop the others; it is reported at the end, and the
+    exit status is 1.
     """
-    started = time.perf_counter()
-    output = derived_output(source, _DEFAULT_SUFFIX) if output is None else output
-    reject_same_file(source, output)
+    options = FileOptions(**files)
+    target = target_of(iterations=iterations, bpp=bpp, size=size)
 
-    from rnnconv_codec.images import format_for, image_bytes
+    from rnnconv_codec.images import format_for, parse_colour
 
-    image_format = format_for(output)
-    check_output(output, force=force)
-    data = read_file(source)
-    info = inspect(data)
+    ending = OUTPUT_FORMATS[format_name or _DEFAULT_FORMAT]
+    if background is not None:
+        parse_colour(background)
+    image_format = (format_name or _DEFAULT_FORMAT).upper()
+    if options.output is not None and options.output != STREAM:
+        reject_same_file(options.sources[0], options.output)
+        if format_name is None:
+            image_format = format_for(options.output)
+    conversion = Decoding(image_format, target, weights, background, stripped_names(strip), threads)
+    convert(
+        conversion,
+        options,
+        ending=ending,
+        suffixes=frozenset({RNC_SUFFIX}),
+        text="decoding",
+        detail=_detail,
+    )
 
-    from rnnconv_codec.api import codec_for
 
-    use_threads(threads)
-    codec = codec_for(data, weights)
-    with iteration_progress("decoding", quiet=quiet) as progress:
-        image = codec.decode(data, iterations=iterations, progress=progress)
-    atomic_write(output, image_bytes(image, image_format), force=force)
-    if not quiet:
-        used = info.iterations if iterations is None else iterations
-        bpp = info.cumulative_bpp[used - 1]
-        detail = f"{used} of {count(info.declared_iterations, 'iteration')}, {bpp:.3f} bpp"
-        print_result(output, info, detail=detail, seconds=time.perf_counter() - started)
+def _detail(result: Result) -> str:
+    declared = count(result.info.declared_iterations, "iteration")
+    return f"{whole_and_part(result.used)} of {declared}, {result.bpp:.3f} bpp"

@@ -2,78 +2,86 @@
 
 from __future__ import annotations
 
-import time
-from pathlib import Path
+from typing import Any
 
 import click
 
+from rnnconv_codec.batch import Encoding, Result
+from rnnconv_codec.cli.convert import FileOptions, convert, file_options
 from rnnconv_codec.cli.options import (
     RNC_SUFFIX,
-    derived_output,
-    force_option,
-    input_argument,
-    iterations_option,
-    output_option,
-    quiet_option,
-    reject_same_file,
+    alpha_option,
+    strip_option,
+    stripped_names,
+    target_of,
+    target_options,
     threads_option,
-    use_threads,
     weights_option,
 )
-from rnnconv_codec.cli.progress import iteration_progress
-from rnnconv_codec.cli.report import count, file_size, print_result
-from rnnconv_codec.container import inspect
-from rnnconv_codec.files import atomic_write, check_output
+from rnnconv_codec.cli.report import encoded_detail
 
 _EPILOG = """\b
-Example:
+Examples:
   rnncodec encode photo.jpg -o photo.rnc --iterations 4
+  rnncodec encode photo.jpg --size 40k
+  rnncodec encode - < photo.jpg > photo.rnc
+  rnncodec encode photos/ --recursive --output-dir encoded/ --jobs 4
 """
 
 
 @click.command(epilog=_EPILOG)
-@input_argument()
-@output_option("IN with the ending .rnc")
-@iterations_option(
+@file_options("IN with the ending .rnc; - if IN is -")
+@target_options(
     "How many iterations to encode, 1 to the model's maximum: more bytes, better picture.  "
-    "[default: the maximum]"
+    "[default: the maximum]",
+    qualities=True,
 )
+@alpha_option
+@strip_option
 @weights_option("compact-mse")
 @threads_option
-@force_option
-@quiet_option
 def encode(
-    source: Path,
-    output: Path | None,
     iterations: int | None,
+    bpp: float | None,
+    size: int | None,
+    psnr: float | None,
+    ms_ssim: float | None,
+    alpha: str,
+    strip: tuple[str, ...],
     weights: str | None,
     threads: int | None,
-    force: bool,
-    quiet: bool,
+    **files: Any,
 ) -> None:
-    """Compress the image IN into an .rnc file.
+    """Compress images into .rnc files.
 
-    IN is any image that Pillow reads. It is stored upright as 8-bit RGB or grey; transparency is
-    put on white, 16-bit channels are scaled to 8, and of several frames the first is kept, each
-    with a notice. ICC, EXIF and XMP are kept.
+    IN is any image that Pillow reads, or - for standard input. It is stored upright as 8-bit RGB
+    or grey, with its transparency; CMYK and Lab are converted by their colour profile, 16-bit
+    channels are scaled to 8, and of several frames the first is kept, each with a notice. ICC,
+    EXIF and XMP are kept.
+
+    How large or how good the file is to be is said by one of --iterations, --bpp, --size, --psnr
+    and --ms-ssim. A size is met by the most whole iterations that fit and a part of the next, a
+    quality by the fewest iterations that are good enough, the last cut short.
+
+    Of several files, a failure of one does not stop the others; it is reported at the end, and the
+    exit status is 1.
     """
-    started = time.perf_counter()
-    output = derived_output(source, RNC_SUFFIX) if output is None else output
-    reject_same_file(source, output)
-    check_output(output, force=force)
+    options = FileOptions(**files)
+    target = target_of(iterations=iterations, bpp=bpp, size=size, psnr=psnr, ms_ssim=ms_ssim)
 
-    from rnnconv_codec.images import open_image
+    from rnnconv_codec.images import IMAGE_SUFFIXES, check_alpha
 
-    image = open_image(source)
+    check_alpha(alpha)
+    conversion = Encoding(target, weights, alpha, stripped_names(strip), threads)
+    convert(
+        conversion,
+        options,
+        ending=RNC_SUFFIX,
+        suffixes=IMAGE_SUFFIXES,
+        text="encoding",
+        detail=_detail,
+    )
 
-    from rnnconv_codec.api import load_codec
 
-    use_threads(threads)
-    codec = load_codec(weights)
-    with iteration_progress("encoding", quiet=quiet) as progress:
-        data = codec.encode(image, iterations=iterations, progress=progress)
-    atomic_write(output, data, force=force)
-    if not quiet:
-        info = inspect(data)
-        detail = f"{count(info.iterations, 'iteration')}, {file_size(info.file_bytes, info.bpp)}"
-        print_result(output, info, detail=detail, seconds=time.perf_counter() - started)
+def _detail(result: Result) -> str:
+    return encoded_detail(result.info)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from rnnconv_codec.cli.options import quiet_option, threads_option, use_threads, weights_option
+from rnnconv_codec.batch import use_threads
+from rnnconv_codec.cli.options import quiet_option, threads_option, weights_option
 from rnnconv_codec.cli.report import count
 from rnnconv_codec.errors import MissingExtraError
 

@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import click
 
 from rnnconv_codec.cli.options import force_option
+from rnnconv_codec.cli.streams import (
+    OUTPUT_NAME,
+    STREAM,
+    FileOrStream,
+    check_target,
+    read_input,
+    write_output,
+)
 
 _EPILOG = """\b
 Example:
@@ -15,25 +24,34 @@ Example:
 
 
 @click.command("export", epilog=_EPILOG)
-@click.argument("state", metavar="STATE", type=click.Path(path_type=Path))
+@click.argument("state", metavar="STATE", type=FileOrStream())
 @click.option(
     "-o",
     "--output",
     metavar="OUT",
-    type=click.Path(path_type=Path),
+    type=FileOrStream(),
     required=True,
-    help="Weights file to write (.safetensors).",
+    help="Weights file to write (.safetensors), - for standard output.",
 )
 @force_option
 def export(state: Path, output: Path, force: bool) -> None:
-    """Make a weights file of a training STATE (of stage graft, context or joint).
+    """Make a weights file of a training STATE (of stage graft, context or joint; - for stdin).
 
     Takes the averaged weights and quantises the context model. The file's name without its
     ending is the name of the weights, and the first 8 bytes of its SHA-256 the model id.
     """
-    from rnnconv_codec.files import check_output
+    check_target(output, force=force)
+
     from rnnconv_codec.training.export import export_weights
 
-    check_output(output, force=force)
-    model_id = export_weights(state, output)
-    click.echo(f"{output}: model {model_id.hex()}, {output.stat().st_size / 1e6:.1f} MB")
+    with TemporaryDirectory() as folder:  # training states are read, and weights written, by path
+        if state == STREAM:
+            state = Path(folder) / "state.safetensors"
+            state.write_bytes(read_input(STREAM))
+        exported = Path(folder) / "weights.safetensors"
+        model_id = export_weights(state, exported)
+        data = exported.read_bytes()
+    write_output(output, data, force=force)
+    name = OUTPUT_NAME if output == STREAM else output
+    text = f"{name}: model {model_id.hex()}, {len(data) / 1e6:.1f} MB"
+    click.echo(text, err=output == STREAM)

@@ -9,7 +9,13 @@ from typing import Any, NoReturn, TextIO
 import click
 
 from rnnconv_codec import __version__
-from rnnconv_codec.errors import RnncodecError, RnncodecWarning
+from rnnconv_codec.cli.report import one_line
+from rnnconv_codec.errors import (
+    OUT_OF_MEMORY,
+    RnncodecError,
+    RnncodecWarning,
+    is_out_of_memory,
+)
 
 FAILED_STATUS = 1
 INTERRUPTED_STATUS = 130
@@ -18,14 +24,20 @@ INTERRUPTED_STATUS = 130
 # Name -> (module, attribute, line of help). The help is here, and a module is imported only when
 # its command runs, because `rnncodec --help` must not wait for what the commands import.
 _COMMANDS = {
-    "encode": ("rnnconv_codec.cli.encode", "encode", "Compress an image into an .rnc file."),
-    "decode": ("rnnconv_codec.cli.decode", "decode", "Turn an .rnc file back into an image."),
+    "encode": ("rnnconv_codec.cli.encode", "encode", "Compress images into .rnc files."),
+    "decode": ("rnnconv_codec.cli.decode", "decode", "Turn .rnc files back into images."),
     "info": ("rnnconv_codec.cli.info", "info", "Describe an .rnc file, or weights."),
     "truncate": (
         "rnnconv_codec.cli.truncate",
         "truncate_command",
-        "Make an .rnc file smaller by dropping its last iterations.",
+        "Make an .rnc file smaller by dropping its end.",
     ),
+    "compare": (
+        "rnnconv_codec.cli.compare",
+        "compare",
+        "Show an image at several rates beside JPEG.",
+    ),
+    "weights": ("rnnconv_codec.cli.weights", "weights", "List and verify the installed weights."),
     "train": ("rnnconv_codec.cli.train", "train", "Train a model, one stage at a time."),
     "export": (
         "rnnconv_codec.cli.export",
@@ -59,9 +71,10 @@ class RnncodecGroup(click.Group):
         """Import the command of this name; None if there is none."""
         if cmd_name not in _COMMANDS:
             return None
-        module, attribute, _ = _COMMANDS[cmd_name]
+        module, attribute, text = _COMMANDS[cmd_name]
         command = getattr(import_module(module), attribute)
         assert isinstance(command, click.Command)
+        command.short_help = text
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -79,24 +92,17 @@ class RnncodecGroup(click.Group):
                 return super().invoke(ctx)
             except RnncodecError as error:
                 _fail(ctx, str(error), error.exit_status)
-            except MemoryError:
-                _fail(ctx, "not enough memory")
-            except RuntimeError as error:
-                if not _is_out_of_memory(error):
+            except (MemoryError, RuntimeError) as error:
+                if not is_out_of_memory(error):
                     raise
-                _fail(ctx, "not enough memory")
+                _fail(ctx, OUT_OF_MEMORY)
             except KeyboardInterrupt:
                 ctx.exit(INTERRUPTED_STATUS)
 
 
 def _fail(ctx: click.Context, message: str, status: int = FAILED_STATUS) -> NoReturn:
-    click.echo(f"rnncodec: error: {_one_line(message)}", err=True)
+    click.echo(f"rnncodec: error: {one_line(message)}", err=True)
     ctx.exit(status)
-
-
-def _is_out_of_memory(error: RuntimeError) -> bool:
-    # torch's allocator raises no MemoryError; these are its words on Linux and on Windows.
-    return any(words in str(error) for words in ("can't allocate memory", "not enough memory"))
 
 
 def _show_warning(
@@ -109,11 +115,7 @@ def _show_warning(
 ) -> None:
     # Other warnings are for programmers: libraries' deprecations and the like.
     if issubclass(category, RnncodecWarning):
-        click.echo(f"rnncodec: notice: {_one_line(str(message))}", err=True)
-
-
-def _one_line(message: str) -> str:
-    return " ".join(message.split())
+        click.echo(f"rnncodec: notice: {one_line(str(message))}", err=True)
 
 
 @click.group(

@@ -10,9 +10,9 @@ from typing import Any
 import click
 
 from rnnconv_codec.cli.options import input_argument
-from rnnconv_codec.cli.report import count, file_size
+from rnnconv_codec.cli.report import count, file_size, whole_and_part
+from rnnconv_codec.cli.streams import read_input
 from rnnconv_codec.container import FileInfo, inspect
-from rnnconv_codec.files import read_file
 from rnnconv_codec.weights import DEFAULT_WEIGHTS, find_weights, load_model_file, name_of_model
 
 _EPILOG = """\b
@@ -36,9 +36,9 @@ Example:
 def info(source: Path | None, model: str | None, as_json: bool) -> None:
     """Describe an .rnc FILE: size, model, metadata and the rate after each iteration.
 
-    With --model and without FILE, describe weights: their size and training, and the
-    multiply-adds per pixel and iteration that encoding and decoding take, counted while a small
-    picture is coded.
+    - stands for standard input. With --model and without FILE, describe weights: their size and
+    training, and the multiply-adds per pixel and iteration that encoding and decoding take,
+    counted while a small picture is coded.
     """
     if (source is None) == (model is None):
         raise click.UsageError("either FILE or --model is needed")
@@ -49,19 +49,20 @@ def info(source: Path | None, model: str | None, as_json: bool) -> None:
 
 
 def _describe_file(source: Path, *, as_json: bool) -> None:
-    found = inspect(read_file(source))
+    found = inspect(read_input(source))
     if as_json:
         click.echo(json.dumps(_as_dict(source, found), indent=2))
         return
     metadata = ", ".join(
         f"{name} {count(size, 'byte')}" for name, size in found.metadata_bytes.items()
     )
-    iterations = str(found.iterations)
+    iterations = whole_and_part(found)
     if found.is_cut:
         iterations += f" of {found.declared_iterations}, the file is cut"
     click.echo(f"file        {source}")
     click.echo(f"version     {found.version}")
-    click.echo(f"picture     {found.width}x{found.height} {found.mode.name}")
+    transparency = " with transparency" if "alpha" in found.metadata_bytes else ""
+    click.echo(f"picture     {found.width}x{found.height} {found.mode.name}{transparency}")
     click.echo(f"size        {file_size(found.file_bytes, found.bpp)}")
     click.echo(f"model       {name_of_model(bytes.fromhex(found.model_id))}")
     click.echo(f"metadata    {metadata or 'none'}")
@@ -72,6 +73,9 @@ def _describe_file(source: Path, *, as_json: bool) -> None:
         zip(found.segment_bytes, found.cumulative_bpp, strict=True), 1
     ):
         click.echo(f"{number:9d}  {size:13d}  {bpp:13.3f}")
+    if found.partial_bytes is not None:
+        bpp = found.bpp_of(found.decodable_bytes)
+        click.echo(f"{'a part':>9}  {found.partial_bytes:13d}  {bpp:13.3f}")
 
 
 def _as_dict(source: Path, found: FileInfo) -> dict[str, object]:
@@ -88,6 +92,7 @@ def _as_dict(source: Path, found: FileInfo) -> dict[str, object]:
         "file_bytes": found.file_bytes,
         "bpp": found.bpp,
         "segment_bytes": list(found.segment_bytes),
+        "partial_bytes": found.partial_bytes,
         "cumulative_bpp": list(found.cumulative_bpp),
         "metadata_bytes": found.metadata_bytes,
     }

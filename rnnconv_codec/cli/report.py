@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from rnnconv_codec.cli.streams import OUTPUT_NAME, STREAM
 from rnnconv_codec.container import FileInfo
 
 
@@ -14,12 +15,34 @@ def count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
+def whole_and_part(info: FileInfo) -> str:
+    """The whole iterations of a file, and whether there is a part of the next: "3 and a part"."""
+    return f"{info.iterations}{'' if info.partial_bytes is None else ' and a part'}"
+
+
+def one_line(message: str) -> str:
+    """The message without line breaks."""
+    return " ".join(message.split())
+
+
+def encoded_detail(info: FileInfo) -> str:
+    """Iterations and size of a file: "3 and a part of 4 iterations, 24576 bytes, 0.500 bpp"."""
+    declared = count(info.declared_iterations, "iteration")
+    if info.partial_bytes is not None:
+        declared = f"{whole_and_part(info)} of {declared}"
+    return f"{declared}, {file_size(info.file_bytes, info.bpp)}"
+
+
 def print_result(output: Path, info: FileInfo, *, detail: str, seconds: float | None) -> None:
-    """One line on standard output: name, size of the picture, detail, and time taken."""
+    """One line: name, size of the picture, detail, and time taken.
+
+    On standard output, unless that is where the file went: then on standard error.
+    """
     parts = [f"{info.width}x{info.height}", detail]
     if seconds is not None:
         parts.append(f"{seconds:.2f} s")
-    click.echo(f"{output}: {', '.join(parts)}")
+    name = OUTPUT_NAME if output == STREAM else output
+    click.echo(f"{name}: {', '.join(parts)}", err=output == STREAM)
 
 
 def file_size(file_bytes: int, bpp: float) -> str:

@@ -1,19 +1,24 @@
 """Range coding of binary codes with integer probabilities, by `constriction`.
 
 A segment is the coder's 32-bit words, little-endian, without the zero bytes at its end (the
-decoder reads zeros there).
+decoder reads zeros there). A segment may be cut after any whole word: see `CutSegmentDecoder`.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import constriction
 import numpy as np
 from numpy.typing import NDArray
 
 from rnnconv_codec.entropy.probability_table import PROBABILITY_TOTAL
+from rnnconv_codec.entropy.words import WORD_BYTES
 from rnnconv_codec.errors import CodeSegmentError
 
-WORD_BYTES = 4
+# Two words are read ahead, so no codes depend on words farther behind the end than these.
+_TAIL_WORDS = 2
+_TAILS = (bytes(_TAIL_WORDS * WORD_BYTES), b"\xff" * (_TAIL_WORDS * WORD_BYTES))
 
 # `perfect=False` takes multiples of 2^-16 as they are, and is several times faster.
 _BINARY = constriction.stream.model.Categorical(perfect=False)
@@ -65,9 +70,7 @@ class SegmentDecoder:
     """Decodes one segment, given the same probabilities in the same order."""
 
     def __init__(self, segment: bytes) -> None:
-        padded = segment + bytes(-len(segment) % WORD_BYTES)
-        words = np.frombuffer(padded, "<u4").astype(np.uint32)
-        self._coder = constriction.stream.queue.RangeDecoder(words)
+        self._coder = _range_decoder(segment + bytes(-len(segment) % WORD_BYTES))
 
     def decode(self, probabilities: NDArray[np.int32]) -> NDArray[np.uint8]:
         """The next codes, (n,) 0 or 1, for (n,) probabilities of bit 1 out of 2^16.
@@ -84,3 +87,66 @@ class SegmentDecoder:
         except AssertionError as error:
             raise CodeSegmentError("a segment holds invalid range coder data") from error
         return symbols.astype(np.uint8)
+
+
+class CutSegmentDecoder:
+    """Decodes the beginning of a segment of which only the first words are there.
+
+    It decodes twice in step: with the smallest words, 0, in place of those missing, and with the
+    largest. The true words are between them, and a code rises with the words it is read from. So
+    where both ways give the same code, it is the true one. From the first code on where they
+    differ, or where one of them is no code, nothing is known.
+
+    Args:
+        words: the first words of a segment.
+
+    Raises:
+        CodeSegmentError: they are not whole words.
+    """
+
+    def __init__(self, words: bytes) -> None:
+        if len(words) % WORD_BYTES:
+            raise CodeSegmentError(f"a cut segment has {len(words)} bytes, not whole words")
+        self._coders = [_range_decoder(words + tail) for tail in _TAILS]
+        self._is_at_end = False
+
+    def decode(self, probabilities: NDArray[np.int32]) -> NDArray[np.uint8]:
+        """The next codes as far as they are certain: (n,) or fewer, 0 or 1.
+
+        Args:
+            probabilities: (n,) of bit 1, out of 2^16.
+
+        Raises:
+            ValueError: the probabilities are out of shape or range.
+        """
+        rows = _rows(probabilities)
+        certain = [np.empty(0, np.int32)]
+        position, step = 0, 0 if self._is_at_end else len(rows)
+        # Bisection: a step that holds a doubtful code is taken back and halved.
+        while position < len(rows) and step > 0:
+            block = rows[position : position + step]
+            bits = self._decode_certain(block)
+            if bits is None:
+                self._is_at_end = True
+                step //= 2
+            else:
+                certain.append(bits)
+                position += len(block)
+        return np.concatenate(certain).astype(np.uint8)
+
+    def _decode_certain(self, rows: NDArray[np.float64]) -> NDArray[np.int32] | None:
+        """The next codes, or None, and nothing is decoded, if not all of them are certain."""
+        coders = [coder.clone() for coder in self._coders]
+        try:
+            bits: list[NDArray[np.int32]] = [coder.decode(_BINARY, rows) for coder in coders]
+        except AssertionError:
+            return None
+        if not np.array_equal(bits[0], bits[1]):
+            return None
+        self._coders = coders
+        return bits[0]
+
+
+def _range_decoder(data: bytes) -> Any:
+    words = np.frombuffer(data, "<u4").astype(np.uint32)
+    return constriction.stream.queue.RangeDecoder(words)

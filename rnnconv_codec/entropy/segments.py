@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from rnnconv_codec.entropy.context_model import block
 from rnnconv_codec.entropy.fixed_point import UNIT
 from rnnconv_codec.entropy.integer_model import GroupPass, IntegerContextModel
-from rnnconv_codec.entropy.range_coder import SegmentDecoder, SegmentEncoder
+from rnnconv_codec.entropy.probability_table import PROBABILITY_TOTAL
+from rnnconv_codec.entropy.range_coder import CutSegmentDecoder, SegmentDecoder, SegmentEncoder
 
 GridSize = tuple[int, int]
 """Height and width of a code grid in cells."""
@@ -32,6 +34,12 @@ class SegmentCoder:
         self._sizes = sizes
         self._states: list[Tensor | None] = [None] * len(sizes)
         self._iteration = 0
+
+    def fork(self) -> SegmentCoder:
+        """Another coder that goes on from here, while this one stays."""
+        other = SegmentCoder(self._model, self._sizes)
+        other._states, other._iteration = list(self._states), self._iteration
+        return other
 
     def encode(
         self, activations: list[Tensor], rate_gains: list[Tensor | None]
@@ -76,6 +84,36 @@ class SegmentCoder:
             return torch.from_numpy(bits).view(logits.shape)
 
         return [bits.float() * 2 - 1 for bits in self._run(transfer)]
+
+    def decode_cut(self, words: bytes) -> list[Tensor]:
+        """What is known of the next iteration's codes if only the first words of its segment are.
+
+        Where the words leave codes open, the context model goes on with the most probable ones
+        (1 if its probability is above one half), and the codes given are those expected.
+
+        Returns:
+            Per grid (1, C, h, w): -1.0 or +1.0, or between them what is expected.
+
+        Raises:
+            CodeSegmentError: the words are not whole.
+        """
+        decoder = CutSegmentDecoder(words)
+        codes: list[list[Tensor]] = [[] for _ in self._sizes]
+
+        def transfer(grid: int, group: int, passes: GroupPass) -> Tensor:
+            logits = passes.logits()
+            probabilities = self._model.probabilities(logits)
+            certain = decoder.decode(probabilities)
+            bits = (probabilities > PROBABILITY_TOTAL // 2).astype(np.uint8)
+            bits[: len(certain)] = certain
+            # Exact: a probability has 16 bits, float32 has 24.
+            expected = probabilities.astype(np.float32) / (PROBABILITY_TOTAL // 2) - 1
+            expected[: len(certain)] = certain * np.float32(2) - 1
+            codes[grid].append(torch.from_numpy(expected).view(logits.shape))
+            return torch.from_numpy(bits).view(logits.shape)
+
+        self._run(transfer)
+        return [torch.cat(groups, 1) for groups in codes]
 
     def _run(self, transfer: Callable[[int, int, GroupPass], Tensor]) -> list[Tensor]:
         """Go through grids and groups; `transfer` codes a group and returns its bits."""

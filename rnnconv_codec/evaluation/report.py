@@ -16,6 +16,7 @@ from PIL import Image
 from rnnconv_codec import __version__
 from rnnconv_codec.errors import OutputFileError
 from rnnconv_codec.evaluation.anchors import JPEG_420, decode
+from rnnconv_codec.evaluation.jpeg import QUALITIES, JpegSizes
 from rnnconv_codec.evaluation.measure import CodedImage
 from rnnconv_codec.evaluation.plots import curves_of, rate_distortion_svg
 from rnnconv_codec.evaluation.points import METRIC_TITLES, METRICS, Point, measure
@@ -26,7 +27,6 @@ from rnnconv_codec.images import image_bytes
 
 PAGE_NAME = "index.html"
 
-_LARGEST_JPEG_QUALITY = 100
 _LENGTH_BYTES = 8
 
 
@@ -100,7 +100,7 @@ class ReportWriter:
             if self._to_show == 0:
                 return
             self._to_show -= 1
-        jpeg = _JpegOfSize(image)
+        jpeg = JpegSizes(image)
         section = self._templates.get_template("image.html.j2").render(
             name=name,
             width=image.width,
@@ -108,7 +108,7 @@ class ReportWriter:
             original=_lossless_url(image),
             models={
                 model: [
-                    (_shown_iteration(coded_image, index), jpeg.nearest(size))
+                    (_shown_iteration(coded_image, index), _shown_jpeg(image, jpeg, size))
                     for index, size in enumerate(coded_image.file_bytes)
                 ]
                 for model, coded_image in coded.items()
@@ -151,39 +151,17 @@ class ReportWriter:
             yield Markup(self._sections.read(int.from_bytes(length, "little")).decode())
 
 
-class _JpegOfSize:
-    """JPEG 4:2:0 files of one image by their size; each quality is encoded once at most."""
-
-    def __init__(self, image: Image.Image) -> None:
-        self._image = image
-        self._files: dict[int, bytes] = {}
-
-    def nearest(self, file_bytes: int) -> _Shown:
-        """The file whose size is nearest, found by bisection: sizes rise with the quality."""
-        low, high = 1, _LARGEST_JPEG_QUALITY
-        while low < high:
-            middle = (low + high) // 2
-            if len(self._file(middle)) < file_bytes:
-                low = middle + 1
-            else:
-                high = middle
-        quality = min(
-            (max(low - 1, 1), low), key=lambda quality: abs(len(self._file(quality)) - file_bytes)
-        )
-        data = self._file(quality)
-        picture = decode(data, self._image.mode)
-        smallest = ", its smallest file" if quality == 1 and len(data) > file_bytes else ""
-        return _Shown(
-            _url("image/jpeg", data),
-            f"{JPEG_420.name}, quality {quality}{smallest}",
-            len(data),
-            measure(quality, len(data), picture, self._image),
-        )
-
-    def _file(self, quality: int) -> bytes:
-        if quality not in self._files:
-            self._files[quality] = JPEG_420.encode(self._image, quality)
-        return self._files[quality]
+def _shown_jpeg(image: Image.Image, sizes: JpegSizes, file_bytes: int) -> _Shown:
+    """The JPEG whose size is nearest."""
+    quality = sizes.nearest(file_bytes)
+    data = sizes.file(quality)
+    smallest = quality == QUALITIES[0] and len(data) > file_bytes
+    return _Shown(
+        _url("image/jpeg", data),
+        f"{JPEG_420.name}, quality {quality}{', its smallest file' if smallest else ''}",
+        len(data),
+        measure(quality, len(data), decode(data, image.mode), image),
+    )
 
 
 def _shown_iteration(coded: CodedImage, index: int) -> _Shown:

@@ -125,16 +125,25 @@ def test_grey_stays_grey(tiny_codec: Codec, photograph: Photograph) -> None:
     assert psnr(decoded, grey) > 20
 
 
-@pytest.mark.parametrize("label", ["colour", "grey"])
-def test_golden_files_decode_as_they_did(tiny_codec: Codec, label: str) -> None:
+@pytest.fixture(scope="module", params=["", "rate-aware-"], ids=["first", "rate-aware"])
+def golden(request: pytest.FixtureRequest, tiny_codec: Codec) -> tuple[Codec, str]:
+    """The small model of a network, and the prefix of its golden files."""
+    prefix: str = request.param
+    return (Codec.load(GOLDEN / f"{prefix[:-1]}.safetensors") if prefix else tiny_codec), prefix
+
+
+@pytest.mark.parametrize("name", ["colour", "grey"])
+def test_golden_files_decode_as_they_did(golden: tuple[Codec, str], name: str) -> None:
+    codec, prefix = golden
+    label = prefix + name
     data = (GOLDEN / f"{label}-v1.rnc").read_bytes()
     expected = json.loads((GOLDEN / f"{label}-v1.codes.json").read_text())
 
     codes = [
         [np.packbits(grid.numpy().ravel() > 0).tobytes().hex() for grid in grids]
-        for grids in tiny_codec.decode_codes(data)
+        for grids in codec.decode_codes(data)
     ]
-    decoded = pixels(tiny_codec.decode(data)).astype(int)
+    decoded = pixels(codec.decode(data)).astype(int)
 
     assert codes == expected
     # The networks are floating point: another machine may round a level differently.
@@ -142,19 +151,22 @@ def test_golden_files_decode_as_they_did(tiny_codec: Codec, label: str) -> None:
         assert np.abs(decoded - pixels(picture)).max() <= 1
 
 
-def test_a_golden_file_with_a_partial_iteration_decodes_as_it_did(tiny_codec: Codec) -> None:
-    data = (GOLDEN / "part-v1.rnc").read_bytes()
-    expected = json.loads((GOLDEN / "part-v1.codes.json").read_text())
-    whole = (GOLDEN / "colour-v1.rnc").read_bytes()
+def test_a_golden_file_with_a_partial_iteration_decodes_as_it_did(
+    golden: tuple[Codec, str],
+) -> None:
+    codec, prefix = golden
+    data = (GOLDEN / f"{prefix}part-v1.rnc").read_bytes()
+    expected = json.loads((GOLDEN / f"{prefix}part-v1.codes.json").read_text())
+    whole = (GOLDEN / f"{prefix}colour-v1.rnc").read_bytes()
 
     # Expected values of codes are multiples of 2^-15.
-    last = tiny_codec.decode_codes(data)[-1]
+    last = codec.decode_codes(data)[-1]
     codes = [(grid.double() * 2**15).int().ravel().tolist() for grid in last]
-    decoded = pixels(tiny_codec.decode(data)).astype(int)
+    decoded = pixels(codec.decode(data)).astype(int)
 
     assert data == rnnconv_codec.truncate(whole, size=len(data))
     assert codes == expected
-    with Image.open(GOLDEN / "part-v1.png") as picture:
+    with Image.open(GOLDEN / f"{prefix}part-v1.png") as picture:
         assert np.abs(decoded - pixels(picture)).max() <= 1
 
 

@@ -4,6 +4,7 @@
 # make venv     only the environment, in .venv
 # make results  docs/RESULTS.md: KODAK=DIR DEV=DIR, and WEIGHTS="NAME NAME" if not the default
 # make speed    the benchmark for it: KODAK=DIR; nothing else should run
+# make bench    speed and memory by size, threads and part; nothing else should run
 
 # The first torch to be installed decides how much is downloaded: pinned, it is the one that was
 # tested; unpinned, pip may pull gigabytes of GPU libraries. Another one: make TORCH=torch==2.9.0
@@ -17,7 +18,10 @@ STAMP := $(VENV)/.installed
 WEIGHTS ?= compact-mse
 MEASURED := measured
 
-.PHONY: all venv test lint demo man results speed clean
+# Half an hour on two cores. Less: make bench BENCH="--megapixels 0.4,3"
+BENCH ?=
+
+.PHONY: all bench venv test lint demo man results speed clean
 all: test
 
 venv: $(STAMP)
@@ -55,6 +59,10 @@ speed: $(STAMP)
 	$(if $(KODAK),,$(error KODAK is the folder of kodim01.png))
 	mkdir -p $(MEASURED)
 	$(BIN)/python benchmarks/cold.py $(KODAK)/kodim01.png --json $(MEASURED)/cold.json
+
+bench: $(STAMP)
+	mkdir -p $(MEASURED)
+	$(BIN)/python benchmarks/speed.py --json $(MEASURED)/speed.json $(BENCH)
 
 clean:
 	rm -rf $(VENV) demo $(MEASURED) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis

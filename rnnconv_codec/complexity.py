@@ -83,6 +83,17 @@ def count_multiply_adds(codec: Codec) -> ModelCost:
     )
 
 
+def modules_by_part(network: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """The modules that a network calls, and the part that each belongs to.
+
+    One that `_PARTS` does not know is a part of its own.
+    """
+    for attribute, child in network.named_children():
+        part = _PARTS.get(attribute, attribute.replace("_", " "))
+        for module in child if isinstance(child, nn.ModuleList) else (child,):
+            yield part, module
+
+
 def _count(codec: Codec, run: Callable[[], object]) -> Cost:
     counter = FlopCounterMode(display=False)
     counts: dict[str, float] = dict.fromkeys(dict.fromkeys(_PARTS.values()), 0)
@@ -99,10 +110,7 @@ def _count(codec: Codec, run: Callable[[], object]) -> Cost:
 def _counted_modules(
     network: nn.Module, counter: FlopCounterMode, counts: dict[str, float]
 ) -> Iterator[None]:
-    """While active, each call of a part of the network adds its operations to `counts`.
-
-    A part that `_PARTS` does not know is counted under its own name.
-    """
+    """While active, each call of a part of the network adds its operations to `counts`."""
     started: list[int] = []
 
     def before(module: nn.Module, inputs: Any) -> None:
@@ -115,11 +123,9 @@ def _counted_modules(
         return add
 
     handles = []
-    for attribute, child in network.named_children():
-        part = _PARTS.get(attribute, attribute.replace("_", " "))
-        for module in child if isinstance(child, nn.ModuleList) else (child,):
-            handles.append(module.register_forward_pre_hook(before))
-            handles.append(module.register_forward_hook(after(part)))
+    for part, module in modules_by_part(network):
+        handles.append(module.register_forward_pre_hook(before))
+        handles.append(module.register_forward_hook(after(part)))
     try:
         yield
     finally:

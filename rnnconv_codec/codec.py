@@ -6,6 +6,7 @@ import os
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +43,7 @@ from rnnconv_codec.images import (
 from rnnconv_codec.networks.config import NetworkConfig
 from rnnconv_codec.networks.recurrent import (
     SIZE_MULTIPLE,
+    Iteration,
     RecurrentNetwork,
     State,
     build_network,
@@ -69,14 +71,27 @@ class EncodedIteration:
     """What the encoder has after an iteration.
 
     Attributes:
-        codes: per grid (1, C, h, w), -1.0 or +1.0.
+        step: of the residual loop, on the padded picture.
         segment: the iteration's codes, range-coded.
-        picture: what a decoder shows after this iteration.
+        size: width and height of the picture.
+        mode: of the picture.
     """
 
-    codes: list[Tensor]
+    step: Iteration
     segment: bytes
-    picture: Image.Image
+    size: tuple[int, int]
+    mode: PixelMode
+
+    @property
+    def codes(self) -> list[Tensor]:
+        """Per grid (1, C, h, w), -1.0 or +1.0."""
+        return self.step.codes
+
+    @cached_property
+    def picture(self) -> Image.Image:
+        """What a decoder shows after this iteration. Made when it is asked for."""
+        with torch.inference_mode():
+            return _to_image(self.step.reconstruction, self.size, self.mode)
 
 
 class Codec:
@@ -200,8 +215,7 @@ class Codec:
                 return [_laid_out(grid) for grid in codes]
 
             for step in residual_loop(self._network, padded, total, quantise):
-                picture = _to_image(step.reconstruction, image.size, mode)
-                yield EncodedIteration(step.codes, segment, picture)
+                yield EncodedIteration(step, segment, image.size, mode)
 
     def decode(
         self,

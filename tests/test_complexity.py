@@ -104,7 +104,9 @@ def test_a_layer_that_is_added_is_counted_under_its_own_name(tiny_codec: Codec) 
 
     after = count_multiply_adds(codec).encode
 
-    assert after.parts["extra layer"] == 3 * 3 * 3 * 3
+    # Nobody looks at the picture of the last iteration.
+    share = (codec.iterations - 1) / codec.iterations
+    assert after.parts["extra layer"] == 3 * 3 * 3 * 3 * share
     assert {**after.parts, "extra layer": 0} == {**before.parts, "extra layer": 0}
 
 

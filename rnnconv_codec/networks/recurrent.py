@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 from torch import Tensor, nn
 
@@ -66,12 +67,24 @@ class Iteration:
     Attributes:
         index: 0-based.
         codes: per grid (N, C, H/stride, W/stride), -1.0 or +1.0.
-        reconstruction: (N, 3, H, W), nominally in [-1, 1].
+        network: that decodes them.
+        state_before: of its decoder, None in the first pass.
     """
 
     index: int
     codes: list[Tensor]
-    reconstruction: Tensor
+    network: RecurrentNetwork
+    state_before: State | None
+
+    @cached_property
+    def state(self) -> State:
+        """The decoder's state after these codes, made when it is asked for: the last may not be."""
+        return self.network.decode_iteration(self.codes, self.state_before, self.index)
+
+    @cached_property
+    def reconstruction(self) -> Tensor:
+        """(N, 3, H, W), nominally in [-1, 1]."""
+        return self.network.synthesise(self.state, self.index)
 
 
 def sign_of_activations(iteration: int, activations: list[Tensor]) -> list[Tensor]:
@@ -96,15 +109,14 @@ def residual_loop(
         quantise: how activations become codes; by their sign by default.
     """
     encoder_state: State | None = None
-    decoder_state: State | None = None
-    residual = image
+    before: Iteration | None = None
     for index in range(iterations):
+        residual = image if before is None else image - before.reconstruction
         activations, encoder_state = network.encode_iteration(residual, encoder_state, index)
         codes = quantise(index, activations)
-        decoder_state = network.decode_iteration(codes, decoder_state, index)
-        reconstruction = network.synthesise(decoder_state, index)
-        yield Iteration(index, codes, reconstruction)
-        residual = image - reconstruction
+        done = Iteration(index, codes, network, None if before is None else before.state)
+        yield done
+        before = done
 
 
 def build_network(config: NetworkConfig) -> RecurrentNetwork:

@@ -21,6 +21,7 @@ from rnnconv_codec.errors import (
     OUT_OF_MEMORY,
     ArgumentError,
     InputFileError,
+    LargerOutputWarning,
     ModelMismatchError,
     OutputExistsError,
     OutputFileError,
@@ -76,7 +77,10 @@ class Conversion(Protocol):
 
 @dataclass(frozen=True)
 class Encoding:
-    """Image to `.rnc`: the arguments of `api.encode`, and the threads to compute with."""
+    """Image to `.rnc`: the arguments of `api.encode`, and the threads to compute with.
+
+    `allow_larger` leaves out the notice that the result is larger than the image file.
+    """
 
     target: Target = WHOLE
     weights: str | None = None
@@ -84,6 +88,7 @@ class Encoding:
     strip: Collection[str] = ()
     threads: int | None = None
     model_id: str | None = None
+    allow_larger: bool = False
 
     def run(self, data: bytes, name: str, progress: Progress | None = None) -> Result:
         """The `.rnc` file of an image.
@@ -92,6 +97,9 @@ class Encoding:
             ModelMismatchError: the weights are not those that `model_id` says; it is there for
                 other machines, whose weights of this name may be others.
             RnncodecError: see `api.encode` and `images.open_image`.
+
+        Warns:
+            LargerOutputWarning: it is larger than the image file.
         """
         from rnnconv_codec.images import open_image
 
@@ -109,6 +117,13 @@ class Encoding:
         encoded = encode_to_target(
             codec, image, self.target, alpha=self.alpha, strip=self.strip, progress=progress
         )
+        if len(encoded) > len(data) and not self.allow_larger:
+            warnings.warn(
+                f"the .rnc file has {len(encoded)} bytes, more than the {len(data)} of the image "
+                "file: a target such as --bpp makes it smaller",
+                LargerOutputWarning,
+                stacklevel=2,
+            )
         info = inspect(encoded)
         return Result(encoded, info, info)
 

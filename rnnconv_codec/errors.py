@@ -173,6 +173,10 @@ class ConversionWarning(RnncodecWarning):
     """The image was converted and something was left behind (alpha, 16-bit depth, frames)."""
 
 
+class LargerOutputWarning(RnncodecWarning):
+    """The compressed file is larger than the one it was made of."""
+
+
 class AnchorUnavailableWarning(RnncodecWarning):
     """This Pillow cannot write a format: it is left out of the comparison."""
 

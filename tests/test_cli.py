@@ -707,3 +707,30 @@ def test_encoding_in_a_pipe_shows_no_progress(tiny_weights: Path, folder: Path) 
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.count("\n") == 1
+
+
+@pytest.fixture
+def small_image(folder: Path) -> Path:
+    """An image file of so few bytes that its .rnc file is larger."""
+    path = folder / "small.webp"
+    Image.new("RGB", (16, 16), "teal").save(path, lossless=True)
+    return path
+
+
+def test_a_file_larger_than_its_image_has_a_notice(tiny_weights: Path, small_image: Path) -> None:
+    result = encode(tiny_weights, "small.webp", "-q")
+
+    larger = small_image.with_suffix(".rnc").stat().st_size
+    assert larger > small_image.stat().st_size
+    assert result.exit_code == 0
+    assert result.stderr.startswith(
+        f"rnncodec: notice: the .rnc file has {larger} bytes, more than the "
+        f"{small_image.stat().st_size} of the image file"
+    )
+
+
+def test_a_larger_file_can_be_allowed(tiny_weights: Path, small_image: Path) -> None:
+    result = encode(tiny_weights, "small.webp", "-q", "--allow-larger")
+
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert small_image.with_suffix(".rnc").stat().st_size > small_image.stat().st_size

@@ -10,6 +10,7 @@ from rnnconv_codec.batch import Encoding, Result
 from rnnconv_codec.cli.convert import FileOptions, convert, file_options
 from rnnconv_codec.cli.options import (
     RNC_SUFFIX,
+    allow_larger_option,
     alpha_option,
     strip_option,
     stripped_names,
@@ -38,6 +39,7 @@ Examples:
 )
 @alpha_option
 @strip_option
+@allow_larger_option
 @weights_option("compact-mse")
 @threads_option
 def encode(
@@ -48,6 +50,7 @@ def encode(
     ms_ssim: float | None,
     alpha: str,
     strip: tuple[str, ...],
+    allow_larger: bool,
     weights: str | None,
     threads: int | None,
     **files: Any,
@@ -72,7 +75,9 @@ def encode(
     from rnnconv_codec.images import IMAGE_SUFFIXES, check_alpha
 
     check_alpha(alpha)
-    conversion = Encoding(target, weights, alpha, stripped_names(strip), threads)
+    conversion = Encoding(
+        target, weights, alpha, stripped_names(strip), threads, allow_larger=allow_larger
+    )
     convert(
         conversion,
         options,

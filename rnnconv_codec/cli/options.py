@@ -177,6 +177,11 @@ alpha_option = click.option(
     show_default=True,
     help="Keep the transparency bit for bit, drop it, or blend with a CSS colour (quote the #).",
 )
+allow_larger_option = click.option(
+    "--allow-larger",
+    is_flag=True,
+    help="No notice if the .rnc file is larger than the image file.",
+)
 format_option = click.option(
     "--format",
     "format_name",

@@ -2,7 +2,7 @@
 # make demo     a real photograph, encoded and decoded; see demo/strip.png
 # make man      man pages of the commands, in build/man
 # make venv     only the environment, in .venv
-# make results  docs/RESULTS.md: KODAK=DIR DEV=DIR, and WEIGHTS="NAME NAME" if not the default
+# make results  docs/RESULTS.md: KODAK=DIR DEV=DIR, and WEIGHTS="NAME NAME" if not all of the box
 # make speed    the benchmark for it: KODAK=DIR; nothing else should run
 # make bench    speed and memory by size, threads and part; nothing else should run
 
@@ -15,7 +15,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-WEIGHTS ?= compact-mse
+WEIGHTS ?= compact-mse compact-msssim
 MEASURED := measured
 
 # Half an hour on two cores. Less: make bench BENCH="--megapixels 0.4,3"

@@ -19,13 +19,17 @@ from rnnconv_codec.weights import DEFAULT_WEIGHTS, list_weights, load_model_file
 Photograph = Callable[[str], Image.Image]
 
 
-@pytest.fixture(scope="module")
-def codec() -> Codec:
-    return Codec.load()
+INSTALLED = {path.stem: path for path in list_weights()}
+
+
+@pytest.fixture(scope="module", params=sorted(INSTALLED))
+def codec(request: pytest.FixtureRequest) -> Codec:
+    """Each of the installed models."""
+    return Codec.load(INSTALLED[request.param])
 
 
 def test_the_default_weights_are_installed() -> None:
-    assert DEFAULT_WEIGHTS in [path.stem for path in list_weights()]
+    assert DEFAULT_WEIGHTS in INSTALLED
 
 
 @pytest.mark.parametrize("name", ["astronaut", "coffee"])
@@ -59,8 +63,7 @@ def test_files_decode_without_naming_the_weights(photograph: Photograph) -> None
 def test_codes_survive_and_equal_the_oracles(
     codec: Codec, photograph: Photograph, size: tuple[int, int]
 ) -> None:
-    path = next(path for path in list_weights() if path.stem == DEFAULT_WEIGHTS)
-    oracle = Codec(load_model_file(path), context_dtype=torch.int64)
+    oracle = Codec(load_model_file(INSTALLED[codec.name]), context_dtype=torch.int64)
     picture = photograph("rocket").crop((300, 100, 300 + size[0], 100 + size[1]))
     steps = list(codec.encode_iterations(picture))
     data = codec.pack(picture, [step.segment for step in steps])

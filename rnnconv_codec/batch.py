@@ -79,7 +79,8 @@ class Conversion(Protocol):
 class Encoding:
     """Image to `.rnc`: the arguments of `api.encode`, and the threads to compute with.
 
-    `allow_larger` leaves out the notice that the result is larger than the image file.
+    `allow_larger` leaves out the notice that the result is larger than the image file;
+    `max_pixels` is that of `images.open_image`, None its default.
     """
 
     target: Target = WHOLE
@@ -89,6 +90,7 @@ class Encoding:
     threads: int | None = None
     model_id: str | None = None
     allow_larger: bool = False
+    max_pixels: int | None = None
 
     def run(self, data: bytes, name: str, progress: Progress | None = None) -> Result:
         """The `.rnc` file of an image.
@@ -101,9 +103,9 @@ class Encoding:
         Warns:
             LargerOutputWarning: it is larger than the image file.
         """
-        from rnnconv_codec.images import open_image
+        from rnnconv_codec.images import DEFAULT_MAX_PIXELS, open_image
 
-        image = open_image(data, name=name)
+        image = open_image(data, max_pixels=self.max_pixels or DEFAULT_MAX_PIXELS, name=name)
 
         from rnnconv_codec.api import load_codec
 
@@ -130,7 +132,10 @@ class Encoding:
 
 @dataclass(frozen=True)
 class Decoding:
-    """`.rnc` to image: the arguments of `api.decode` and `images.image_bytes`, and the threads."""
+    """`.rnc` to image: the arguments of `api.decode` and `images.image_bytes`, and the threads.
+
+    `max_pixels` is that of `Codec.decode`, None its default.
+    """
 
     format: str
     target: Target = WHOLE
@@ -138,6 +143,7 @@ class Decoding:
     background: str | None = None
     strip: Collection[str] = ()
     threads: int | None = None
+    max_pixels: int | None = None
 
     def run(self, data: bytes, name: str, progress: Progress | None = None) -> Result:
         """The image file of an `.rnc` file.
@@ -149,11 +155,17 @@ class Decoding:
         data = cut(data, self.target)
 
         from rnnconv_codec.api import codec_for
-        from rnnconv_codec.images import extract_metadata, image_bytes, strip_metadata
+        from rnnconv_codec.images import (
+            DEFAULT_MAX_PIXELS,
+            extract_metadata,
+            image_bytes,
+            strip_metadata,
+        )
 
         use_threads(self.threads)
         codec = codec_for(data, self.weights)
-        image = codec.decode(data, progress=progress)
+        limit = self.max_pixels or DEFAULT_MAX_PIXELS
+        image = codec.decode(data, progress=progress, max_pixels=limit)
         metadata = strip_metadata(extract_metadata(image), self.strip)
         content = image_bytes(image, self.format, metadata, background=self.background)
         return Result(content, info, inspect(data))

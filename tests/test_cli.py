@@ -734,3 +734,18 @@ def test_a_larger_file_can_be_allowed(tiny_weights: Path, small_image: Path) -> 
 
     assert (result.exit_code, result.stderr) == (0, "")
     assert small_image.with_suffix(".rnc").stat().st_size > small_image.stat().st_size
+
+
+def test_a_picture_above_the_limit_is_refused(tiny_weights: Path, folder: Path) -> None:
+    encoded = encode(tiny_weights, "coffee.png", "--max-pixels", "6564")
+    assert encoded.exit_code == 1
+    assert encoded.stderr == (
+        "rnncodec: error: coffee.png: 101x65 is 6565 pixels, the limit is 6564\n"
+    )
+    assert encode(tiny_weights, "coffee.png", "--max-pixels", "6565").exit_code == 0
+
+    decoded = decode(tiny_weights, "coffee.rnc", "-o", "b.png", "--max-pixels", "6564")
+    assert decoded.exit_code == 1
+    assert "101x65 pixels, the limit is 6564" in decoded.stderr
+    assert not (folder / "b.png").exists()
+    assert decode(tiny_weights, "coffee.rnc", "-o", "b.png", "--max-pixels", "6565").exit_code == 0

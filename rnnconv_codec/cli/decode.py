@@ -13,6 +13,7 @@ from rnnconv_codec.cli.options import (
     RNC_SUFFIX,
     background_option,
     format_option,
+    max_pixels_option,
     reject_same_file,
     strip_option,
     stripped_names,
@@ -43,6 +44,7 @@ Examples:
 @background_option
 @strip_option
 @weights_option("the installed weights that IN was written with")
+@max_pixels_option
 @threads_option
 def decode(
     iterations: int | None,
@@ -52,6 +54,7 @@ def decode(
     background: str | None,
     strip: tuple[str, ...],
     weights: str | None,
+    max_pixels: int | None,
     threads: int | None,
     **files: Any,
 ) -> None:
@@ -80,7 +83,9 @@ def decode(
         reject_same_file(options.sources[0], options.output)
         if format_name is None:
             image_format = format_for(options.output)
-    conversion = Decoding(image_format, target, weights, background, stripped_names(strip), threads)
+    conversion = Decoding(
+        image_format, target, weights, background, stripped_names(strip), threads, max_pixels
+    )
     convert(
         conversion,
         options,

@@ -12,6 +12,7 @@ from rnnconv_codec.cli.options import (
     RNC_SUFFIX,
     allow_larger_option,
     alpha_option,
+    max_pixels_option,
     strip_option,
     stripped_names,
     target_of,
@@ -41,6 +42,7 @@ Examples:
 @strip_option
 @allow_larger_option
 @weights_option("compact-mse")
+@max_pixels_option
 @threads_option
 def encode(
     iterations: int | None,
@@ -52,6 +54,7 @@ def encode(
     strip: tuple[str, ...],
     allow_larger: bool,
     weights: str | None,
+    max_pixels: int | None,
     threads: int | None,
     **files: Any,
 ) -> None:
@@ -76,7 +79,13 @@ def encode(
 
     check_alpha(alpha)
     conversion = Encoding(
-        target, weights, alpha, stripped_names(strip), threads, allow_larger=allow_larger
+        target,
+        weights,
+        alpha,
+        stripped_names(strip),
+        threads,
+        allow_larger=allow_larger,
+        max_pixels=max_pixels,
     )
     convert(
         conversion,

@@ -182,6 +182,12 @@ allow_larger_option = click.option(
     is_flag=True,
     help="No notice if the .rnc file is larger than the image file.",
 )
+max_pixels_option = click.option(
+    "--max-pixels",
+    metavar="N",
+    type=click.IntRange(1),
+    help="Refuse larger pictures, before any memory is taken for them.  [default: 100000000]",
+)
 format_option = click.option(
     "--format",
     "format_name",

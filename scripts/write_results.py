@@ -112,8 +112,8 @@ Made by `python scripts/write_results.py`; do not edit. The figures come from
 
 (`rnncodec eval` on both folders, all anchors), those on speed from `make speed KODAK=DIR`, with
 nothing else running. The default weights are `{default}`: side by side at equal bytes
-(`rnncodec compare --weights NAME`, photographs of dev at 0.25 bpp) the pictures look much alike, with the
-strong edges sharper and cleaner in those of `compact-mse`, and its PSNR is the higher one.
+(`rnncodec compare --weights NAME`, photographs of dev at 0.25 bpp) the pictures look much alike,
+with the strong edges sharper and cleaner in those of `compact-mse`, and its PSNR is the higher one.
 
 Rates are those of whole files, in bits per pixel. PSNR (RGB) and MS-SSIM (mean of the channels)
 are means over the images. BD-rate: PCHIP over log rate, range of quality that both curves cover,

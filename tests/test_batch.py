@@ -325,11 +325,12 @@ def test_only_a_few_files_are_read_ahead() -> None:
             taken += 1
             yield task
 
+    others = multiprocessing.active_children()  # of tests before, that are just ending
     running = Processes(2).run(Copying(), counted())
     next(running)
     assert taken <= 5
     running.close()  # type: ignore[attr-defined]
-    assert multiprocessing.active_children() == []
+    assert set(multiprocessing.active_children()) <= set(others)
 
 
 def test_an_image_that_is_too_large_for_the_memory_is_one_failure(

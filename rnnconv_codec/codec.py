@@ -91,7 +91,7 @@ class EncodedIteration:
     def picture(self) -> Image.Image:
         """What a decoder shows after this iteration. Made when it is asked for."""
         with torch.inference_mode():
-            return _to_image(self.step.reconstruction, self.size, self.mode)
+            return _to_image(self.step.shown, self.size, self.mode)
 
 
 class Codec:
@@ -354,7 +354,8 @@ class Codec:
 
     def _show(self, state: State, iteration: int, header: Header) -> Image.Image:
         reconstruction = self._network.synthesise(state, iteration)
-        return _to_image(reconstruction, (header.width, header.height), header.mode)
+        shown = self._network.show(state, reconstruction, iteration)
+        return _to_image(shown, (header.width, header.height), header.mode)
 
     def _checked_iterations(self, iterations: int | None) -> int:
         if iterations is None:

@@ -39,6 +39,7 @@ _PARTS = {
     "synthesis": "synthesis",
     "loop_filter": "in-loop filter",
     "output": "synthesis",
+    "post_filter": "post-filter",
 }
 
 

@@ -16,7 +16,7 @@ from rnnconv_codec.networks.config import (
 )
 from rnnconv_codec.training.trainer import Schedule
 
-STAGES = ("transform-fine", "transform-coarse", "graft", "context", "joint")
+STAGES = ("transform-fine", "transform-coarse", "graft", "context", "joint", "post-filter")
 """The stages in their order; each starts where the one before it ended (DESIGN, section 2)."""
 
 CROP_METHODS = ("random", "high-entropy")
@@ -103,6 +103,16 @@ STAGE_DEFAULTS: dict[str, TrainingConfig] = {
     "graft": TrainingConfig("graft", crop_size=128, steps=0),
     "context": TrainingConfig("context", batch_size=8, steps=1_000, ema_decay=0.99),
     "joint": TrainingConfig("joint", batch_size=8, steps=100_000, ema_decay=0.999),
+    "post-filter": TrainingConfig(
+        "post-filter",
+        network=CompactConfig(post_filter_channels=64, post_filter_blocks=3),
+        crop_size=128,
+        batch_size=4,
+        steps=5_000,
+        decay_steps=4_000,
+        learning_rate=1e-3,
+        ema_decay=0.995,
+    ),
 }
 
 TODERICI_JOINT = TrainingConfig(

@@ -17,6 +17,7 @@ from rnnconv_codec.training.config import (
     stage_defaults,
     with_overrides,
 )
+from rnnconv_codec.training.post_filter import train_post_filter
 from rnnconv_codec.training.session import (
     RunFolder,
     Stretch,
@@ -33,6 +34,7 @@ STAGE_FUNCTIONS: dict[str, Callable[[Stretch], None]] = {
     "graft": run_graft,
     "context": train_codec,
     "joint": train_codec,
+    "post-filter": train_post_filter,
 }
 
 

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from rnnconv_codec.networks.compression import compress
+
 STRIDE = 4
 """Pixels per cell of the filter's own grid, along each axis.
 
@@ -67,11 +69,11 @@ class PostFilter(nn.Module):
             unit: scalar, the scale of the iteration's quantisation.
             iteration: 0-based.
         """
-        features = self.features(torch.asinh(coefficients / unit))
+        features = self.features(compress(coefficients / unit))
         features = functional.relu(features + _of(self.feature_bias, iteration))
         detail = functional.pixel_unshuffle(_less_local_mean(picture), STRIDE)
         grid = functional.pixel_shuffle(self.spread(features), COEFFICIENT_STRIDE // STRIDE)
-        grid = grid + self.pixels(torch.asinh(detail / unit))
+        grid = grid + self.pixels(compress(detail / unit))
         grid = functional.relu(grid + _of(self.bias, iteration))
         for block in self.blocks:
             grid = block(grid)

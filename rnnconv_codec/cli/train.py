@@ -87,6 +87,11 @@ _folder = click.Path(path_type=Path)
     help="Share of MS-SSIM in the distortion; crops of 176 or more.  [default: 0, MSE alone]",
 )
 @click.option(
+    "--bfloat16/--no-bfloat16",
+    default=None,
+    help="Train the post-filter in bfloat16, for processors that have it.  [default: no]",
+)
+@click.option(
     "--validate-every",
     metavar="M",
     type=_positive,

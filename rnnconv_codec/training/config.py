@@ -65,6 +65,8 @@ class TrainingConfig:
         binarizer_sharpness: of the straight-through gradient, see `sharp_binarizer`.
         ema_decay: of the average of the weights; 0 keeps none.
         clip_norm: largest gradient norm per parameter group.
+        bfloat16: whether the post-filter's convolutions are computed in it while it is trained:
+            twice as fast on processors that have instructions for it, slower on others.
         validation_crop: side of the central crop of each validation image, in pixels.
     """
 
@@ -86,6 +88,7 @@ class TrainingConfig:
     binarizer_sharpness: float = 4.0
     ema_decay: float = 0.0
     clip_norm: float = 1.0
+    bfloat16: bool = False
     validation_crop: int = 256
 
     def schedule(self) -> Schedule:

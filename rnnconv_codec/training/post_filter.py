@@ -93,7 +93,7 @@ def train_post_filter(stretch: Stretch) -> None:
     def loss(image: Tensor) -> Tensor:
         with torch.no_grad():
             coded = code_batch(codec, image, network_gradient=False)
-        return distortion_ratio(codec, image, coded, config.ms_ssim_weight)
+        return distortion_ratio(codec, image, coded, config)
 
     groups = [ParameterGroup("post-filter", list(post_filter.parameters()), config.learning_rate)]
     train_stage(
@@ -116,15 +116,17 @@ def shown(codec: TrainableCodec, coded: Coded) -> Coded:
 
 
 def distortion_ratio(
-    codec: TrainableCodec, image: Tensor, coded: Coded, ms_ssim_weight: float = 0.0
+    codec: TrainableCodec, image: Tensor, coded: Coded, config: TrainingConfig
 ) -> Tensor:
     """Mean over the iterations of the distortion with the filter over that without.
 
     Each iteration counts alike, as in the loss of stage `joint`.
     """
     with torch.no_grad():
-        without = distortions(codec.config, image, coded, ms_ssim_weight)
-    filtered = distortions(codec.config, image, shown(codec, coded), ms_ssim_weight)
+        without = distortions(codec.config, image, coded, config.ms_ssim_weight)
+    with torch.autocast("cpu", torch.bfloat16, enabled=config.bfloat16):
+        pictures = shown(codec, coded)
+    filtered = distortions(codec.config, image, pictures, config.ms_ssim_weight)
     ratios = [d / d_0 for d, d_0 in zip(filtered, without, strict=True)]
     return torch.stack(ratios).mean()
 

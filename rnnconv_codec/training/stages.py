@@ -58,6 +58,7 @@ class StretchOptions:
     learning_rate: float | None = None
     context_learning_rate: float | None = None
     ms_ssim_weight: float | None = None
+    bfloat16: bool | None = None
     seed: int | None = None
     threads: int | None = None
     validate_every: float = 5.0
@@ -84,6 +85,7 @@ def train_stretch(options: StretchOptions) -> None:
         learning_rate=options.learning_rate,
         context_learning_rate=options.context_learning_rate,
         ms_ssim_weight=options.ms_ssim_weight,
+        bfloat16=options.bfloat16,
         seed=options.seed,
     )
     folder.path.mkdir(parents=True, exist_ok=True)

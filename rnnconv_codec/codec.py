@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +25,7 @@ from rnnconv_codec.container import (
     write_container,
 )
 from rnnconv_codec.entropy.integer_model import CONTEXT_PREFIX, IntegerContextModel
-from rnnconv_codec.entropy.segments import GridSize, SegmentCoder
+from rnnconv_codec.entropy.segments import SegmentCoder
 from rnnconv_codec.errors import (
     ImageSizeError,
     IterationsError,
@@ -41,14 +41,9 @@ from rnnconv_codec.images import (
     prepare_picture,
 )
 from rnnconv_codec.networks.config import NetworkConfig
-from rnnconv_codec.networks.recurrent import (
-    SIZE_MULTIPLE,
-    Iteration,
-    RecurrentNetwork,
-    State,
-    build_network,
-    residual_loop,
-)
+from rnnconv_codec.networks.recurrent import RecurrentNetwork, State, build_network
+from rnnconv_codec.networks.striped import CodedIteration, Rows, StripedNetwork
+from rnnconv_codec.networks.strips import DEFAULT_STRIPS, Strip, StripPlan, round_up
 from rnnconv_codec.weights import (
     DEFAULT_WEIGHTS,
     ModelFile,
@@ -67,43 +62,74 @@ HALF_RANGE = 127.5
 
 
 @dataclass(frozen=True)
+class _Frame:
+    """The geometry of a picture: sizes, mode, and the strips of the padded picture."""
+
+    width: int
+    height: int
+    mode: PixelMode
+    strips: Sequence[Strip]
+
+    @classmethod
+    def of(cls, width: int, height: int, mode: PixelMode, plan: StripPlan) -> _Frame:
+        return cls(width, height, mode, plan.strips(round_up(height), round_up(width)))
+
+    @property
+    def padded_width(self) -> int:
+        return round_up(self.width)
+
+    def picture(self, reconstruction: Rows) -> Image.Image:
+        """The picture of which `reconstruction` gives the strips, cropped and in its mode."""
+        picture = Image.new(self.mode.pillow_mode, (self.width, self.height))
+        for strip in self.strips:
+            rows = reconstruction(strip)[:, :, : self.height - strip.first, : self.width]
+            picture.paste(_to_image(rows).convert(picture.mode), (0, strip.first))
+        return picture
+
+
+@dataclass(frozen=True)
 class EncodedIteration:
     """What the encoder has after an iteration.
 
     Attributes:
         step: of the residual loop, on the padded picture.
         segment: the iteration's codes, range-coded.
-        size: width and height of the picture.
-        mode: of the picture.
+        frame: of the picture.
     """
 
-    step: Iteration
+    step: CodedIteration
     segment: bytes
-    size: tuple[int, int]
-    mode: PixelMode
+    frame: _Frame
 
     @property
     def codes(self) -> list[Tensor]:
         """Per grid (1, C, h, w), -1.0 or +1.0."""
-        return self.step.codes
+        return [grid.float() for grid in self.step.codes]
 
     @cached_property
     def picture(self) -> Image.Image:
         """What a decoder shows after this iteration. Made when it is asked for."""
         with torch.inference_mode():
-            return _to_image(self.step.shown, self.size, self.mode)
+            return self.frame.picture(self.step.shown)
 
 
 class Codec:
     """A network and its context model, loaded from a weights file."""
 
-    def __init__(self, model: ModelFile, *, context_dtype: torch.dtype = torch.float32) -> None:
+    def __init__(
+        self,
+        model: ModelFile,
+        *,
+        context_dtype: torch.dtype = torch.float32,
+        strips: StripPlan = DEFAULT_STRIPS,
+    ) -> None:
         """Prepare a loaded weights file.
 
         Args:
             model: the weights file.
             context_dtype: arithmetic of the context model; all give the same codes. int64 is
                 the oracle of the tests.
+            strips: how large pictures are cut to bound memory; files decode with any.
 
         Raises:
             WeightsFormatError: tensors do not fit the configuration.
@@ -113,6 +139,7 @@ class Codec:
         self.model_id = model.model_id
         self.config: NetworkConfig = model.config
         self.training = model.training
+        self._strips = strips
         self._network = _load_network(model)
         self._context = IntegerContextModel(
             model.tensors,
@@ -203,19 +230,20 @@ class Codec:
         """
         total = self._checked_iterations(iterations)
         mode = PixelMode.from_pillow_mode(image.mode)
+        frame = _Frame.of(image.width, image.height, mode, self._strips)
         with torch.inference_mode():
-            padded = _pad(_to_tensor(image))
-            coder = SegmentCoder(self._context, self._grid_sizes(padded.shape[2], padded.shape[3]))
+            coder = SegmentCoder(self._context, frame.strips, frame.padded_width)
+            network = StripedNetwork(self._network, frame.strips)
             segment = b""
 
             def quantise(iteration: int, activations: list[Tensor]) -> list[Tensor]:
                 nonlocal segment
                 gains = self._network.rate_gains(iteration)
                 codes, segment = coder.encode(activations, gains)
-                return [_laid_out(grid) for grid in codes]
+                return codes
 
-            for step in residual_loop(self._network, padded, total, quantise):
-                yield EncodedIteration(step, segment, image.size, mode)
+            for step in network.code(partial(_padded_rows, image), total, quantise):
+                yield EncodedIteration(step, segment, frame)
 
     def decode(
         self,
@@ -290,18 +318,20 @@ class Codec:
         container = read_container(data)
         header = container.header
         *before, last = container.segments
-        coder = self._segment_decoder(header)
+        frame = self._frame(header)
+        coder = self._segment_decoder(header, frame)
+        network = StripedNetwork(self._network, frame.strips)
         state: State | None = None
         with torch.inference_mode():
             for index, segment in enumerate(before):
-                codes = [_laid_out(grid) for grid in coder.decode(segment)]
-                state = self._network.decode_iteration(codes, state, index)
+                codes = coder.decode(segment)
+                state = network.decode_iteration(codes, state, index, overwrite=True)
 
         def picture(length: int) -> Image.Image:
             with torch.inference_mode():
-                codes = [_laid_out(grid) for grid in coder.fork().decode_cut(last[:length])]
-                after = self._network.decode_iteration(codes, state, len(before))
-                return self._show(after, len(before), header)
+                codes = coder.fork().decode_cut(last[:length])
+                after = network.decode_iteration(codes, state, len(before))
+                return frame.picture(partial(network.show, after, len(before)))
 
         return picture
 
@@ -316,16 +346,20 @@ class Codec:
         """
         container = read_container(data)
         with torch.inference_mode():
-            return list(self._codes(container))
+            found = self._codes(container, self._frame(container.header))
+            return [[grid.float() for grid in grids] for grids in found]
 
-    def _codes(self, container: Container) -> Iterator[list[Tensor]]:
-        coder = self._segment_decoder(container.header)
+    def _codes(self, container: Container, frame: _Frame) -> Iterator[list[Tensor]]:
+        coder = self._segment_decoder(container.header, frame)
         for segment in container.segments:
-            yield [_laid_out(codes) for codes in coder.decode(segment)]
+            yield coder.decode(segment)
         if container.partial is not None:
-            yield [_laid_out(codes) for codes in coder.decode_cut(container.partial)]
+            yield coder.decode_cut(container.partial)
 
-    def _segment_decoder(self, header: Header) -> SegmentCoder:
+    def _frame(self, header: Header) -> _Frame:
+        return _Frame.of(header.width, header.height, header.mode, self._strips)
+
+    def _segment_decoder(self, header: Header, frame: _Frame) -> SegmentCoder:
         if header.model_id != self.model_id:
             raise ModelMismatchError(
                 f"the file was written with model {name_of_model(header.model_id)}, "
@@ -336,26 +370,20 @@ class Codec:
                 f"the file declares {header.iterations} iterations, "
                 f"model {self.name} has {self.iterations}"
             )
-        return SegmentCoder(
-            self._context,
-            self._grid_sizes(_padded_side(header.height), _padded_side(header.width)),
-        )
+        return SegmentCoder(self._context, frame.strips, frame.padded_width)
 
     def _reconstruct(self, container: Container, progress: Progress | None) -> Image.Image:
+        frame = self._frame(container.header)
+        network = StripedNetwork(self._network, frame.strips)
         state: State | None = None
         iterations = container.present_iterations
         with torch.inference_mode():
-            for index, codes in enumerate(self._codes(container)):
-                state = self._network.decode_iteration(codes, state, index)
+            for index, codes in enumerate(self._codes(container, frame)):
+                state = network.decode_iteration(codes, state, index, overwrite=True)
                 if progress is not None:
                     progress(index + 1, iterations)
             assert state is not None
-            return self._show(state, iterations - 1, container.header)
-
-    def _show(self, state: State, iteration: int, header: Header) -> Image.Image:
-        reconstruction = self._network.synthesise(state, iteration)
-        shown = self._network.show(state, reconstruction, iteration)
-        return _to_image(shown, (header.width, header.height), header.mode)
+            return frame.picture(partial(network.show, state, iterations - 1))
 
     def _checked_iterations(self, iterations: int | None) -> int:
         if iterations is None:
@@ -365,9 +393,6 @@ class Codec:
                 f"model {self.name} has 1 to {self.iterations} iterations, asked were {iterations}"
             )
         return iterations
-
-    def _grid_sizes(self, height: int, width: int) -> list[GridSize]:
-        return [(height // grid.stride, width // grid.stride) for grid in self.config.grids]
 
 
 def network_tensors(network: RecurrentNetwork) -> dict[str, Tensor]:
@@ -407,13 +432,10 @@ def _checked_tensors(model: ModelFile, expected: Mapping[str, Tensor]) -> dict[s
     return tensors
 
 
-def _laid_out(codes: Tensor) -> Tensor:
-    """Codes in one memory layout, so that encoder and decoder run the same arithmetic."""
-    return codes.contiguous().contiguous(memory_format=torch.channels_last)
-
-
-def _padded_side(side: int) -> int:
-    return -(-side // SIZE_MULTIPLE) * SIZE_MULTIPLE
+def _padded_rows(image: Image.Image, strip: Strip) -> Tensor:
+    """A strip (1, 3, rows, W) of a picture whose last row and column are repeated as padding."""
+    rows = image.crop((0, strip.first, image.width, min(strip.last, image.height)))
+    return _pad(_to_tensor(rows), strip.last - strip.first)
 
 
 def _to_tensor(image: Image.Image) -> Tensor:
@@ -423,17 +445,13 @@ def _to_tensor(image: Image.Image) -> Tensor:
     return torch.from_numpy(pixels).permute(2, 0, 1)[None]
 
 
-def _pad(image: Tensor) -> Tensor:
-    """Repeat the last row and column up to the next multiple of `SIZE_MULTIPLE`."""
-    height, width = image.shape[2:]
-    padding = (0, _padded_side(width) - width, 0, _padded_side(height) - height)
-    padded = functional.pad(image, padding, mode="replicate")
+def _pad(rows: Tensor, height: int) -> Tensor:
+    """Repeat the last row up to `height` and the last column to a multiple of `SIZE_MULTIPLE`."""
+    padding = (0, round_up(rows.shape[3]) - rows.shape[3], 0, height - rows.shape[2])
+    padded = functional.pad(rows, padding, mode="replicate")
     return padded.contiguous(memory_format=torch.channels_last)
 
 
-def _to_image(reconstruction: Tensor, size: tuple[int, int], mode: PixelMode) -> Image.Image:
-    width, height = size
-    cropped = reconstruction[0, :, :height, :width]
-    levels = ((cropped + 1) * HALF_RANGE).round().clamp(0, 255).to(torch.uint8)
-    picture = Image.fromarray(levels.permute(1, 2, 0).contiguous().numpy())
-    return picture.convert(mode.pillow_mode)
+def _to_image(reconstruction: Tensor) -> Image.Image:
+    levels = ((reconstruction[0] + 1) * HALF_RANGE).round().clamp(0, 255).to(torch.uint8)
+    return Image.fromarray(levels.permute(1, 2, 0).contiguous().numpy())

@@ -19,6 +19,7 @@ from rnnconv_codec.entropy.integer_model import export_context
 from rnnconv_codec.entropy.segments import SegmentCoder
 from rnnconv_codec.networks.config import ContextModelConfig, NetworkConfig, TodericiConfig
 from rnnconv_codec.networks.recurrent import build_network
+from rnnconv_codec.networks.strips import Strip
 from rnnconv_codec.weights import (
     DEFAULT_WEIGHTS,
     ModelFile,
@@ -72,7 +73,7 @@ def test_the_context_model_is_all_that_is_not_in_the_network(
     tiny_codec: Codec, tiny_model: ModelFile
 ) -> None:
     steps = list(tiny_codec.encode_iterations(Image.new("RGB", (32, 32))))
-    coder = SegmentCoder(tiny_codec._context, [(2, 2), (4, 4)])
+    coder = SegmentCoder(tiny_codec._context, [Strip(0, 32, 32)], 32)
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
         for step in steps:
             coder.encode(step.codes, [None] * len(step.codes))

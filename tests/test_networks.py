@@ -32,6 +32,7 @@ from rnnconv_codec.networks.recurrent import (
     build_network,
     residual_loop,
 )
+from rnnconv_codec.networks.strips import Halos
 from rnnconv_codec.networks.toderici import TodericiNetwork
 
 SMALL_TODERICI = TodericiConfig(
@@ -98,6 +99,10 @@ class Recorder(RecurrentNetwork):
         super().__init__()
         self.answer = answer
         self.residuals: list[Tensor] = []
+
+    @property
+    def halos(self) -> Halos:
+        return Halos(0, 0, 0)
 
     def encode_iteration(
         self, residual: Tensor, state: State | None, iteration: int

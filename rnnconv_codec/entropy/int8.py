@@ -43,7 +43,11 @@ class Int8Convolution:
         )
 
     def __call__(self, input: Tensor) -> Tensor:
-        """Scale · sum + bias, float32 (N, O, h, w), from integers 0..255, float32 (N, I, h, w)."""
+        """`scale` · sum + `bias`, float32 (N, O, h, w).
+
+        Args:
+            input: integers 0..255, (N, I, h, w), of any type.
+        """
         result: Tensor = torch.ops.onednn.qconv2d_pointwise(
             input.to(torch.uint8, memory_format=torch.channels_last),
             1.0,

@@ -8,7 +8,7 @@ float64 and, as the oracle of the tests, in int64.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 
@@ -40,6 +40,7 @@ from rnnconv_codec.entropy.probability_table import (
 )
 from rnnconv_codec.errors import IntegerRangeError, WeightsFormatError
 from rnnconv_codec.networks.config import CodeGrid, ContextModelConfig
+from rnnconv_codec.networks.strips import Strip
 
 MAX_FIXED_BIAS = 1 << 20
 """Biases added in fixed point are below this; trained ones are below a thousand."""
@@ -137,24 +138,30 @@ class _Layer:
     shift: Tensor
     dtype: torch.dtype
 
+    @property
+    def margin(self) -> int:
+        """Rows of cells that it looks beyond its own, and that are padded with zeros."""
+        return self.weight.shape[2] // 2
+
     @cached_property
     def _convolve(self) -> Callable[[Tensor], Tensor]:
         """Prepared when it is first used: few layers run where few iterations are decoded."""
-        padding = self.weight.shape[2] // 2
         if self.dtype == torch.int64:
             weight = self.weight.to(torch.int64)
-            return partial(_convolve_integers, weight=weight, bias=self.bias, padding=padding)
+            return partial(_convolve_integers, weight=weight, bias=self.bias, padding=self.margin)
         scale = torch.exp2(-self.shift.to(self.dtype))
         bias = self.bias.to(self.dtype) * scale
         # float64 is there to be compared with, and stays what it is.
         if self.dtype == torch.float32 and int8_is_exact():
             return Int8Convolution(self.weight, bias, scale)
         weight = self.weight.to(self.dtype) * scale.view(-1, 1, 1, 1)
-        return partial(functional.conv2d, weight=weight, bias=bias, padding=padding)
+        return partial(functional.conv2d, weight=weight, bias=bias, padding=self.margin)
 
     def __call__(self, input: Tensor) -> Tensor:
-        """⌊(weight * input + bias) / 2^shift⌋, a tensor of its own."""
-        result = self._convolve(input)
+        """⌊(weight * input + bias) / 2^shift⌋, a tensor of its own; `input` has any type."""
+        convolve = self._convolve
+        is_8_bit = isinstance(convolve, Int8Convolution)
+        result = convolve(input if is_8_bit else input.to(self.dtype))
         if self.dtype == torch.int64:
             return _shift_right(result, self.shift)
         return result.floor_()
@@ -290,6 +297,7 @@ class IntegerGridModel:
     ) -> None:
         hidden, channels = config.hidden_channels, grid.channels
         self.groups = config.groups
+        self.stride = grid.stride
         self.channels = channels
         self.hidden_channels = hidden
         self.dtype = dtype
@@ -315,15 +323,20 @@ class IntegerGridModel:
             self._hidden += read.layers(
                 "deeper", shape, count=config.hidden_layers - 1, largest_input=MAX_ACTIVATION
             )
-        self._pointwise = read.layers(
-            "pointwise", (hidden, hidden, 1), largest_input=MAX_ACTIVATION
-        )[0]
+        pointwise = read.layers("pointwise", (hidden, hidden, 1), largest_input=MAX_ACTIVATION)[0]
         masked = read.layers("masked", (hidden, channels, 3), largest_input=1, bias=False)[0]
         shape = (channels, hidden, 1)
-        self._heads = read.layers("heads", shape, count=iterations, largest_input=MAX_ACTIVATION)
+        heads = read.layers("heads", shape, count=iterations, largest_input=MAX_ACTIVATION)
         masked_heads = read.layers(
             "masked_heads", shape, count=iterations, bias=False, largest_input=MAX_ACTIVATION
         )
+        self._pointwise = [
+            pointwise.rows(block(hidden, group, self.groups)) for group in range(self.groups)
+        ]
+        self._heads = [
+            [layer.rows(block(channels, group, self.groups)) for group in range(self.groups)]
+            for layer in heads
+        ]
         self._masked = [
             masked.rows(block(hidden, group, self.groups)).columns(
                 block(channels, group, self.groups).start
@@ -361,10 +374,9 @@ class IntegerGridModel:
     def _state_in_fixed_point(self, state: Tensor) -> Tensor:
         return _shift_right(state + self._state_half, self._state_shift)
 
-    def accumulated(self, state: Tensor | None, bits: Tensor, iteration: int) -> Tensor:
-        """The running state with the codes (N, C, h, w) of an iteration, 0/1, added."""
-        added = self._accumulators[iteration](bits)
-        return added if state is None else added.add_(state)
+    def accumulation(self, bits: Tensor, iteration: int) -> Tensor:
+        """What the codes (N, C, h, w) of an iteration, 0/1, add to the running state."""
+        return self._accumulators[iteration](bits)
 
     def features(self, state: Tensor, iteration: int) -> Tensor:
         """What the next finer and the next coarser grid see of a running state."""
@@ -372,18 +384,26 @@ class IntegerGridModel:
 
     @property
     def sees_finer(self) -> bool:
-        """Whether `begin` takes features of the next finer grid."""
+        """Whether `context` takes features of the next finer grid."""
         return self._from_finer is not None
 
-    def begin(
+    def context(
         self,
         state: Tensor | None,
         coarser: Tensor | None,
         finer: Tensor | None,
         iteration: int,
         size: tuple[int, int],
-    ) -> GroupPass:
-        """Start an iteration of a grid of `size` = (h, w) cells; see `GridContextModel`."""
+    ) -> Tensor:
+        """What earlier iterations and coarser grids tell about `size` = (h, w) cells.
+
+        See `GridContextModel` for the arguments. All are of the same rows of the picture; less
+        than `halo` rows from where these begin or end inside of it, the result is not that of
+        the whole.
+
+        Returns:
+            (1, hidden, h, w), integers 0..`MAX_ACTIVATION`.
+        """
         shape = (1, self.hidden_channels, *size)
         context = torch.empty(shape, dtype=self.dtype, memory_format=torch.channels_last)
         context.copy_(self._iteration_bias[iteration].expand(shape))
@@ -397,58 +417,103 @@ class IntegerGridModel:
         context = _clip(context)
         for layer in self._hidden:
             context = _clip(layer(context).add_(context))
-        return GroupPass(
-            self,
-            iteration,
-            self._pointwise(context),
-            self._heads[iteration](context),
-        )
+        return context
 
-    def current_features(self, group: int, bits: Tensor | None, pointwise: Tensor) -> Tensor:
-        """Hidden features of a group from the codes of the groups before it."""
-        features = pointwise[:, block(self.hidden_channels, group, self.groups)]
-        if bits is not None:
-            return _clip(self._masked[group](bits).add_(features))
-        return features.clamp(0, MAX_ACTIVATION)
+    @property
+    def halo(self) -> int:
+        """Rows of cells that `context` looks beyond its own."""
+        return sum(layer.margin for layer in self._hidden)
 
-    def group_logits(
-        self, group: int, iteration: int, features: Tensor, from_heads: Tensor
+    @property
+    def margin(self) -> int:
+        """Rows of cells that `from_codes` and `accumulation` look beyond their own."""
+        return max(self._masked[0].margin, self._accumulators[0].margin)
+
+    def from_codes(self, group: int, bits: Tensor) -> Tensor:
+        """What the codes of the groups before this one, 0/1, add to its hidden features."""
+        return self._masked[group](bits)
+
+    def features_of_group(self, group: int, context: Tensor, from_codes: Tensor | None) -> Tensor:
+        """Hidden features of a group, 0..`MAX_ACTIVATION`; the first has no codes before it."""
+        features = self._pointwise[group](context)
+        return _clip(features if from_codes is None else features.add_(from_codes))
+
+    def logits_of_group(
+        self, group: int, iteration: int, context: Tensor, features: Tensor
     ) -> Tensor:
         """Logits of a group from the hidden features of the groups up to it."""
-        channels = block(self.channels, group, self.groups)
-        logits = self._masked_heads[iteration][group](features).add_(from_heads[:, channels])
+        from_context = self._heads[iteration][group](context)
+        logits = self._masked_heads[iteration][group](features).add_(from_context)
         return logits.clamp_(-MAX_LOGIT, MAX_LOGIT)
 
 
 class GroupPass:
-    """One iteration of one grid: the logits of its channel groups, one group after another."""
+    """One iteration of one grid: the logits of its channel groups, one group after another.
+
+    What the groups need of each other is kept in bytes and in the range 0..255, so that a
+    picture of any size takes few of them.
+
+    Args:
+        model: of the grid.
+        iteration: 0-based.
+        strips: of the padded picture, in which all is done.
+        context: from a strip to its rows of `IntegerGridModel.context`.
+        width: cells of a row.
+    """
 
     def __init__(
-        self, model: IntegerGridModel, iteration: int, pointwise: Tensor, from_heads: Tensor
+        self,
+        model: IntegerGridModel,
+        iteration: int,
+        strips: Sequence[Strip],
+        context: Callable[[Strip], Tensor],
+        width: int,
     ) -> None:
         self._model = model
         self._iteration = iteration
-        self._pointwise = pointwise
-        self._from_heads = from_heads
-        self._bits: list[Tensor] = []
-        self._features: list[Tensor] = []
+        self._strips = strips
+        self._size = (strips[-1].last // model.stride, width)
+        self._context = self._bytes(model.hidden_channels)
+        self._features = self._bytes(model.hidden_channels)
+        self._bits = self._bytes(model.channels)
+        self._group = 0
+        for strip in strips:
+            self._context[:, :, strip.cells(model.stride)] = context(strip)
 
     def logits(self) -> Tensor:
-        """Logits (1, C/groups, h, w) of the next group, integers in ±`MAX_LOGIT`."""
-        group = len(self._bits)
-        bits = torch.cat(self._bits, 1) if self._bits else None
-        self._features.append(self._model.current_features(group, bits, self._pointwise))
-        return self._model.group_logits(
-            group, self._iteration, torch.cat(self._features, 1), self._from_heads
-        )
+        """Logits (1, C/groups, h, w), int16, of the next group: integers in ±`MAX_LOGIT`."""
+        model, group = self._model, self._group
+        channels = block(model.channels, group, model.groups)
+        hidden = block(model.hidden_channels, group, model.groups)
+        logits = torch.empty(1, channels.stop - channels.start, *self._size, dtype=torch.int16)
+        for strip in self._strips:
+            rows = strip.cells(model.stride)
+            context = self._context[:, :, rows]
+            from_codes: Tensor | None = None
+            if group:
+                outer = strip.widened(model.margin * model.stride)
+                bits = self._bits[:, : channels.start, outer.cells(model.stride)]
+                from_codes = model.from_codes(group, bits)
+                from_codes = from_codes[:, :, strip.cells_in(outer, model.stride)]
+            self._features[:, hidden, rows] = model.features_of_group(group, context, from_codes)
+            features = self._features[:, : hidden.stop, rows]
+            logits[:, :, rows] = model.logits_of_group(group, self._iteration, context, features)
+        return logits
 
     def push(self, bits: Tensor) -> None:
         """The codes (1, C/groups, h, w) of the group whose logits were given, 0/1."""
-        self._bits.append(bits.to(self._model.dtype))
+        model = self._model
+        self._bits[:, block(model.channels, self._group, model.groups)] = bits
+        self._group += 1
 
     def bits(self) -> Tensor:
-        """All codes (1, C, h, w) of the iteration, 0/1, once every group is pushed."""
-        return torch.cat(self._bits, 1)
+        """All codes (1, C, h, w), uint8, of the iteration, 0/1, once every group is pushed."""
+        return self._bits
+
+    def _bytes(self, channels: int) -> Tensor:
+        return torch.empty(
+            (1, channels, *self._size), dtype=torch.uint8, memory_format=torch.channels_last
+        )
 
 
 class IntegerContextModel:

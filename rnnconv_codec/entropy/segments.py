@@ -5,10 +5,12 @@ Inside a group the codes come channel by channel, each row by row.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from rnnconv_codec.entropy.context_model import block
@@ -16,9 +18,10 @@ from rnnconv_codec.entropy.fixed_point import UNIT
 from rnnconv_codec.entropy.integer_model import GroupPass, IntegerContextModel
 from rnnconv_codec.entropy.probability_table import PROBABILITY_TOTAL
 from rnnconv_codec.entropy.range_coder import CutSegmentDecoder, SegmentDecoder, SegmentEncoder
+from rnnconv_codec.networks.strips import Strip
 
-GridSize = tuple[int, int]
-"""Height and width of a code grid in cells."""
+_CODES_AT_A_TIME = 1 << 18
+"""So many go to the range coder in a call, because it takes 16 bytes for each."""
 
 
 class SegmentCoder:
@@ -26,19 +29,22 @@ class SegmentCoder:
 
     Args:
         model: the context model.
-        sizes: of each grid, coarsest first.
+        strips: of the padded picture; the segments do not depend on them.
+        width: of the padded picture in pixels.
     """
 
-    def __init__(self, model: IntegerContextModel, sizes: list[GridSize]) -> None:
+    def __init__(self, model: IntegerContextModel, strips: Sequence[Strip], width: int) -> None:
         self._model = model
-        self._sizes = sizes
-        self._states: list[Tensor | None] = [None] * len(sizes)
+        self._strips = strips
+        self._width = width
+        self._states: list[Tensor | None] = [None] * len(model.grids)
         self._iteration = 0
 
     def fork(self) -> SegmentCoder:
         """Another coder that goes on from here, while this one stays."""
-        other = SegmentCoder(self._model, self._sizes)
-        other._states, other._iteration = list(self._states), self._iteration
+        other = SegmentCoder(self._model, self._strips, self._width)
+        other._states = [None if state is None else state.clone() for state in self._states]
+        other._iteration = self._iteration
         return other
 
     def encode(
@@ -53,37 +59,44 @@ class SegmentCoder:
             rate_gains: per grid (1, C, 1, 1), or None for none.
 
         Returns:
-            Per grid the codes (1, C, h, w), -1.0 or +1.0, and the segment.
+            Per grid the codes (1, C, h, w), int8, -1 or +1, and the segment.
         """
         encoder = SegmentEncoder()
 
-        def transfer(grid: int, group: int, passes: GroupPass) -> Tensor:
+        def transfer(grid: int, group: int, logits: Tensor) -> Tensor:
             model = self._model.grids[grid]
             channels = block(model.channels, group, model.groups)
-            logits = passes.logits()
-            activation, gain = activations[grid][:, channels], rate_gains[grid]
-            if gain is not None:
-                activation = activation + gain[:, channels] * (logits.float() / UNIT)
-            bits = (activation >= 0).to(torch.uint8).contiguous()
-            encoder.encode(bits.view(-1).numpy(), self._model.probabilities(logits))
+            bits = torch.empty(logits.shape, dtype=torch.uint8)
+            for strip in self._strips:
+                rows = strip.cells(model.stride)
+                activation, gain = activations[grid][:, channels, rows], rate_gains[grid]
+                if gain is not None:
+                    known = logits[:, :, rows].float() / UNIT
+                    activation = activation + gain[:, channels] * known
+                bits[:, :, rows] = activation >= 0
+            flat = bits.view(-1).numpy()
+            for part, probabilities in self._probabilities(logits):
+                encoder.encode(flat[part], probabilities)
             return bits
 
-        return [bits.float() * 2 - 1 for bits in self._run(transfer)], encoder.finish()
+        return self._run(transfer), encoder.finish()
 
     def decode(self, segment: bytes) -> list[Tensor]:
-        """The codes of the next iteration, per grid (1, C, h, w) of -1.0 and +1.0.
+        """The codes of the next iteration, per grid (1, C, h, w), int8, -1 or +1.
 
         Raises:
             CodeSegmentError: the segment is not one that the encoder writes.
         """
         decoder = SegmentDecoder(segment)
 
-        def transfer(grid: int, group: int, passes: GroupPass) -> Tensor:
-            logits = passes.logits()
-            bits = decoder.decode(self._model.probabilities(logits))
-            return torch.from_numpy(bits).view(logits.shape)
+        def transfer(grid: int, group: int, logits: Tensor) -> Tensor:
+            bits = torch.empty(logits.shape, dtype=torch.uint8)
+            flat = bits.view(-1).numpy()
+            for part, probabilities in self._probabilities(logits):
+                flat[part] = decoder.decode(probabilities)
+            return bits
 
-        return [bits.float() * 2 - 1 for bits in self._run(transfer)]
+        return self._run(transfer)
 
     def decode_cut(self, words: bytes) -> list[Tensor]:
         """What is known of the next iteration's codes if only the first words of its segment are.
@@ -92,46 +105,102 @@ class SegmentCoder:
         (1 if its probability is above one half), and the codes given are those expected.
 
         Returns:
-            Per grid (1, C, h, w): -1.0 or +1.0, or between them what is expected.
+            Per grid (1, C, h, w), float32: -1.0 or +1.0, or between them what is expected.
 
         Raises:
             CodeSegmentError: the words are not whole.
         """
         decoder = CutSegmentDecoder(words)
-        codes: list[list[Tensor]] = [[] for _ in self._sizes]
+        codes: list[list[Tensor]] = [[] for _ in self._model.grids]
 
-        def transfer(grid: int, group: int, passes: GroupPass) -> Tensor:
-            logits = passes.logits()
-            probabilities = self._model.probabilities(logits)
-            certain = decoder.decode(probabilities)
-            bits = (probabilities > PROBABILITY_TOTAL // 2).astype(np.uint8)
-            bits[: len(certain)] = certain
-            # Exact: a probability has 16 bits, float32 has 24.
-            expected = probabilities.astype(np.float32) / (PROBABILITY_TOTAL // 2) - 1
-            expected[: len(certain)] = certain * np.float32(2) - 1
-            codes[grid].append(torch.from_numpy(expected).view(logits.shape))
-            return torch.from_numpy(bits).view(logits.shape)
+        def transfer(grid: int, group: int, logits: Tensor) -> Tensor:
+            bits = torch.empty(logits.shape, dtype=torch.uint8)
+            expected = torch.empty(logits.shape)
+            flat, flat_expected = bits.view(-1).numpy(), expected.view(-1).numpy()
+            for part, probabilities in self._probabilities(logits):
+                certain = decoder.decode(probabilities)
+                of_part = (probabilities > PROBABILITY_TOTAL // 2).astype(np.uint8)
+                of_part[: len(certain)] = certain
+                flat[part] = of_part
+                # Exact: a probability has 16 bits, float32 has 24.
+                expected_part = probabilities.astype(np.float32) / (PROBABILITY_TOTAL // 2) - 1
+                expected_part[: len(certain)] = certain * np.float32(2) - 1
+                flat_expected[part] = expected_part
+            codes[grid].append(expected)
+            return bits
 
         self._run(transfer)
         return [torch.cat(groups, 1) for groups in codes]
 
-    def _run(self, transfer: Callable[[int, int, GroupPass], Tensor]) -> list[Tensor]:
-        """Go through grids and groups; `transfer` codes a group and returns its bits."""
-        coarser: Tensor | None = None
+    def _probabilities(self, logits: Tensor) -> Iterator[tuple[slice, NDArray[np.int32]]]:
+        """Probabilities of bit 1 in the order of coding, a part at a time and where it belongs."""
+        flat = logits.view(-1)
+        for first in range(0, flat.numel(), _CODES_AT_A_TIME):
+            part = slice(first, first + _CODES_AT_A_TIME)
+            yield part, self._model.probabilities(flat[part])
+
+    def _run(self, transfer: Callable[[int, int, Tensor], Tensor]) -> list[Tensor]:
+        """Go through grids and groups; `transfer` codes a group, by its logits.
+
+        It returns the group's bits (1, C/groups, h, w).
+        """
         decoded: list[Tensor] = []
-        iteration = self._iteration
-        for index, (model, size) in enumerate(zip(self._model.grids, self._sizes, strict=True)):
-            finer: Tensor | None = None
-            if model.sees_finer and (finer_state := self._states[index + 1]) is not None:
-                finer = self._model.grids[index + 1].features(finer_state, iteration)
-            passes = model.begin(self._states[index], coarser, finer, iteration, size)
+        for index, model in enumerate(self._model.grids):
+            passes = GroupPass(
+                model,
+                self._iteration,
+                self._strips,
+                partial(self._context, index),
+                self._width // model.stride,
+            )
             for group in range(model.groups):
-                passes.push(transfer(index, group, passes))
+                passes.push(transfer(index, group, passes.logits()))
             bits = passes.bits()
-            decoded.append(bits)
-            state = model.accumulated(self._states[index], bits, iteration)
-            self._states[index] = state
-            if index + 1 < len(self._sizes):
-                coarser = model.features(state, iteration)
+            self._accumulate(index, bits)
+            decoded.append(bits.view(torch.int8).mul_(2).sub_(1))
         self._iteration += 1
         return decoded
+
+    def _context(self, index: int, strip: Strip) -> Tensor:
+        """What is known of a strip of a grid before its first group."""
+        model, iteration = self._model.grids[index], self._iteration
+        outer = strip.widened(model.halo * model.stride)
+        coarser: Tensor | None = None
+        finer: Tensor | None = None
+        if index:
+            coarser = self._features(index - 1, outer)
+        if model.sees_finer and iteration:
+            finer = self._features(index + 1, outer)
+        rows = outer.cells(model.stride)
+        state = self._states[index]
+        context = model.context(
+            None if state is None else state[:, :, rows],
+            coarser,
+            finer,
+            iteration,
+            (rows.stop - rows.start, self._width // model.stride),
+        )
+        return context[:, :, strip.cells_in(outer, model.stride)]
+
+    def _features(self, index: int, strip: Strip) -> Tensor:
+        """What other grids see of a strip of this one."""
+        model, state = self._model.grids[index], self._states[index]
+        assert state is not None
+        return model.features(state[:, :, strip.cells(model.stride)], self._iteration)
+
+    def _accumulate(self, index: int, bits: Tensor) -> None:
+        """Add the codes (0/1) of an iteration to the running state of their grid."""
+        model, state = self._model.grids[index], self._states[index]
+        if state is None:
+            state = torch.empty(
+                (1, model.hidden_channels, *bits.shape[2:]),
+                dtype=model.dtype,
+                memory_format=torch.channels_last,
+            ).zero_()
+            self._states[index] = state
+        for strip in self._strips:
+            outer = strip.widened(model.margin * model.stride)
+            added = model.accumulation(bits[:, :, outer.cells(model.stride)], self._iteration)
+            state[:, :, strip.cells(model.stride)] += added[
+                :, :, strip.cells_in(outer, model.stride)
+            ]

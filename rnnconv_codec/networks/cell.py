@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from rnnconv_codec.networks.strips import reach
+
 
 class ConvGRUCell(nn.Module):
     """ConvGRU cell whose reset gate acts before the hidden convolution of the candidate.
@@ -53,6 +55,11 @@ class ConvGRUCell(nn.Module):
             bias=bias,
         )
         self.conv_u = nn.Conv2d(hidden_channels, hidden_channels, 1, bias=bias)
+
+    def reach(self, stride: int) -> int:
+        """Rows of pixels that a step looks beyond its own cells, its input having this stride."""
+        step = int(self.conv_ih.stride[0])
+        return max(reach(self.conv_ih, stride), reach(self.conv_hh, stride * step))
 
     def forward(self, input: Tensor, hidden: Tensor | None) -> Tensor:
         """One step.

@@ -11,7 +11,11 @@ from rnnconv_codec.networks.config import CompactConfig
 from rnnconv_codec.networks.loop_filter import LoopFilter
 from rnnconv_codec.networks.post_filter import PostFilter
 from rnnconv_codec.networks.recurrent import RecurrentNetwork, State
+from rnnconv_codec.networks.strips import Halos, reach
 from rnnconv_codec.networks.transform import FINE_STRIDE, coarse_analysis, fine_analysis
+
+COARSE_STRIDE = 2 * FINE_STRIDE
+"""Pixels per cell of the coarse grid."""
 
 SYNTHESIS_CHANNELS = 3 * FINE_STRIDE * FINE_STRIDE
 """Outputs of the synthesis: an 8x8 block of colour pixels per cell of the fine grid."""
@@ -85,6 +89,25 @@ class CompactNetwork(RecurrentNetwork):
             )
             self.fine_rate_gain = nn.Parameter(torch.zeros(config.iterations, config.fine_codes))
         self.synthesis = nn.Conv2d(config.fine_decoder_channels, SYNTHESIS_CHANNELS, 3, padding=1)
+
+    @property
+    def halos(self) -> Halos:
+        """See `RecurrentNetwork.halos`."""
+        coarse_encoder = reach(self.coarse_analysis, FINE_STRIDE)
+        coarse_encoder += self.coarse_encoder.reach(COARSE_STRIDE)
+        coarse_decoder = self.coarse_decoder.reach(COARSE_STRIDE)
+        coarse_decoder += reach(self.coarse_synthesis, COARSE_STRIDE)
+        synthesis = reach(self.synthesis, FINE_STRIDE)
+        if self.loop_filter is not None:
+            synthesis = max(synthesis, self.loop_filter.reach(FINE_STRIDE))
+        post_filter = self.post_filter
+        return Halos(
+            encode=reach(self.analysis, 1)
+            + max(coarse_encoder, self.fine_encoder.reach(FINE_STRIDE)),
+            decode=coarse_decoder + self.fine_decoder.reach(FINE_STRIDE),
+            synthesise=synthesis,
+            show=0 if post_filter is None else post_filter.reach,
+        )
 
     def encode_iteration(
         self, residual: Tensor, state: State | None, iteration: int

@@ -8,6 +8,9 @@ from typing import Any
 
 from rnnconv_codec.errors import WeightsFormatError
 
+SIZE_MULTIPLE = 16
+"""Networks take images whose sides are multiples of this; the codec pads to it."""
+
 MAX_CHANNELS = 4096
 """No layer may be wider: a guard against absurd configurations in a weights file."""
 

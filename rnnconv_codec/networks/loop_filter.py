@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from rnnconv_codec.networks.compression import compress
+from rnnconv_codec.networks.strips import reach
 
 
 class LoopFilter(nn.Module):
@@ -35,6 +36,10 @@ class LoopFilter(nn.Module):
         self.gain = nn.Parameter(torch.ones(iterations, outputs))
         # A correction of nothing: a new filter must not disturb what it is put into.
         nn.init.zeros_(self.correction.weight)
+
+    def reach(self, stride: int) -> int:
+        """Rows of pixels that it looks beyond its own cells, of this stride."""
+        return reach(self.features, stride) + reach(self.correction, stride)
 
     def forward(self, coefficients: Tensor, unit: Tensor, iteration: int) -> Tensor:
         """The correction (N, outputs, h, w).

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from rnnconv_codec.networks.compression import compress
+from rnnconv_codec.networks.strips import reach
 
 STRIDE = 4
 """Pixels per cell of the filter's own grid, along each axis.
@@ -58,6 +61,20 @@ class PostFilter(nn.Module):
         # A correction of nothing: a new filter must not disturb what it is put behind.
         nn.init.zeros_(self.correction.weight)
 
+    @property
+    def reach(self) -> int:
+        """Rows of pixels that it looks beyond a cell of its grid."""
+        # The local mean: a cell on either side.
+        pixels = STRIDE + reach(self.pixels, STRIDE)
+        total = max(reach(self.features, COEFFICIENT_STRIDE), pixels)
+        total += reach(self.correction, STRIDE)
+        return total + sum(block.reach(STRIDE) for block in self._residual_blocks())
+
+    def _residual_blocks(self) -> Iterator[ResidualBlock]:
+        for block in self.blocks:
+            assert isinstance(block, ResidualBlock)
+            yield block
+
     def forward(
         self, coefficients: Tensor, picture: Tensor, unit: Tensor, iteration: int
     ) -> Tensor:
@@ -75,7 +92,7 @@ class PostFilter(nn.Module):
         grid = functional.pixel_shuffle(self.spread(features), COEFFICIENT_STRIDE // STRIDE)
         grid = grid + self.pixels(compress(detail / unit))
         grid = functional.relu(grid + _of(self.bias, iteration))
-        for block in self.blocks:
+        for block in self._residual_blocks():
             grid = block(grid)
         correction = unit * _of(self.gain, iteration) * self.correction(grid)
         return functional.pixel_shuffle(correction, STRIDE)
@@ -90,6 +107,10 @@ class ResidualBlock(nn.Module):
         self.second = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
         with torch.no_grad():
             self.second.weight.mul_(FIRST_BLOCK_SCALE)
+
+    def reach(self, stride: int) -> int:
+        """Rows of pixels that it looks beyond its own cells, of this stride."""
+        return reach(self.first, stride) + reach(self.second, stride)
 
     def forward(self, grid: Tensor) -> Tensor:
         """The same shape, (N, channels, h, w)."""

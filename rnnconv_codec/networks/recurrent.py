@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from rnnconv_codec.networks.binarizer import binarize
 from rnnconv_codec.networks.config import CompactConfig, NetworkConfig, TodericiConfig
+from rnnconv_codec.networks.strips import Halos
 
 State = tuple[Tensor, ...]
 """Hidden states of the ConvGRU cells of an encoder or a decoder."""
@@ -18,14 +19,16 @@ State = tuple[Tensor, ...]
 Quantise = Callable[[int, list[Tensor]], list[Tensor]]
 """From the iteration (0-based) and the activations of each grid to its codes, -1.0 or +1.0."""
 
-SIZE_MULTIPLE = 16
-"""Networks take images whose sides are multiples of this; the codec pads to it."""
-
 
 class RecurrentNetwork(nn.Module, ABC):
     """Encoder, binarizer input and decoder of one preset."""
 
     config: NetworkConfig
+
+    @property
+    @abstractmethod
+    def halos(self) -> Halos:
+        """How far each step looks; what is added to one must be added here."""
 
     @abstractmethod
     def encode_iteration(

@@ -11,6 +11,7 @@ from torch.nn import functional
 from rnnconv_codec.networks.cell import ConvGRUCell
 from rnnconv_codec.networks.config import TodericiConfig
 from rnnconv_codec.networks.recurrent import RecurrentNetwork, State
+from rnnconv_codec.networks.strips import Halos, reach
 
 DECODER_HIDDEN_KERNELS = (1, 1, 3, 3)
 """Kernel sizes of the decoder's hidden convolutions (Toderici et al. 2017, figure 1)."""
@@ -37,6 +38,22 @@ class TodericiNetwork(RecurrentNetwork):
             # Depth-to-space turns 2x2 neighbours' worth of channels into pixels.
             inputs = width // 4
         self.output = nn.Conv2d(inputs, 3, 1)
+
+    @property
+    def halos(self) -> Halos:
+        """See `RecurrentNetwork.halos`; each cell halves or doubles the resolution."""
+        stride = int(self.stem.stride[0])
+        encode = reach(self.stem, 1)
+        for cell in self.encoder:
+            assert isinstance(cell, ConvGRUCell)
+            encode += cell.reach(stride)
+            stride *= 2
+        decode = 0
+        for cell in self.decoder:
+            assert isinstance(cell, ConvGRUCell)
+            decode += cell.reach(stride)
+            stride //= 2
+        return Halos(encode, decode, reach(self.output, 1))
 
     def encode_iteration(
         self, residual: Tensor, state: State | None, iteration: int

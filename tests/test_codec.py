@@ -125,7 +125,7 @@ def test_grey_stays_grey(tiny_codec: Codec, photograph: Photograph) -> None:
     assert psnr(decoded, grey) > 20
 
 
-@pytest.fixture(scope="module", params=["", "rate-aware-"], ids=["first", "rate-aware"])
+@pytest.fixture(scope="module", params=["", "rate-aware-", "post-filter-"])
 def golden(request: pytest.FixtureRequest, tiny_codec: Codec) -> tuple[Codec, str]:
     """The small model of a network, and the prefix of its golden files."""
     prefix: str = request.param

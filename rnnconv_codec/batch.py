@@ -30,7 +30,7 @@ from rnnconv_codec.errors import (
     is_out_of_memory,
 )
 from rnnconv_codec.files import atomic_write, check_output, is_same_file, read_file
-from rnnconv_codec.targets import WHOLE, Target, cut, encode_to_target
+from rnnconv_codec.targets import WHOLE, Target, cut, encode_prepared_to_target
 
 Progress = Callable[[int, int], None]
 
@@ -103,9 +103,13 @@ class Encoding:
         Warns:
             LargerOutputWarning: it is larger than the image file.
         """
-        from rnnconv_codec.images import DEFAULT_MAX_PIXELS, open_image
+        from rnnconv_codec.images import DEFAULT_MAX_PIXELS, open_image, prepare_picture
 
-        image = open_image(data, max_pixels=self.max_pixels or DEFAULT_MAX_PIXELS, name=name)
+        picture = prepare_picture(
+            open_image(data, max_pixels=self.max_pixels or DEFAULT_MAX_PIXELS, name=name),
+            alpha=self.alpha,
+            strip=self.strip,
+        )
 
         from rnnconv_codec.api import load_codec
 
@@ -116,9 +120,7 @@ class Encoding:
                 f"the weights {codec.name} are model {codec.model_id.hex()} there, "
                 f"asked for was {self.model_id}"
             )
-        encoded = encode_to_target(
-            codec, image, self.target, alpha=self.alpha, strip=self.strip, progress=progress
-        )
+        encoded = encode_prepared_to_target(codec, picture, self.target, progress=progress)
         if len(encoded) > len(data) and not self.allow_larger:
             warnings.warn(
                 f"the .rnc file has {len(encoded)} bytes, more than the {len(data)} of the image "

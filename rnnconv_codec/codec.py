@@ -36,6 +36,7 @@ from rnnconv_codec.errors import (
 from rnnconv_codec.images import (
     ALPHA_LOSSLESS,
     DEFAULT_MAX_PIXELS,
+    PreparedPicture,
     attach_alpha,
     attach_metadata,
     prepare_picture,
@@ -199,8 +200,23 @@ class Codec:
             ImageFormatError: its pixels cannot be converted.
             ArgumentError: `alpha` or `strip` is none of these.
         """
-        total = self._checked_iterations(iterations)
+        self._checked_iterations(iterations)
         picture = prepare_picture(image, alpha=alpha, strip=strip)
+        return self.encode_prepared(picture, iterations=iterations, progress=progress)
+
+    def encode_prepared(
+        self,
+        picture: PreparedPicture,
+        *,
+        iterations: int | None = None,
+        progress: Progress | None = None,
+    ) -> bytes:
+        """Compress a picture that `prepare_picture` made; see `encode`.
+
+        Raises:
+            IterationsError: not a number of iterations of this model.
+        """
+        total = self._checked_iterations(iterations)
         segments: list[bytes] = []
         for done in self.encode_iterations(picture.pixels, total):
             segments.append(done.segment)

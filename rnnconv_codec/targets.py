@@ -9,7 +9,7 @@ cut as short as that allows.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Generator
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
@@ -21,7 +21,7 @@ from rnnconv_codec.errors import ArgumentError, IterationsError, QualityError, T
 if TYPE_CHECKING:
     from PIL import Image
 
-    from rnnconv_codec.codec import Codec, Progress
+    from rnnconv_codec.codec import Codec, EncodedIteration, Progress
     from rnnconv_codec.images import PreparedPicture
 
 _BITS_PER_BYTE = 8
@@ -176,13 +176,21 @@ def encode_to_target(
         MissingExtraError: MS-SSIM needs the extra `eval`.
         RnncodecError: what `Codec.encode` raises.
     """
-    if not target.is_quality and target.max_bytes(1, 1) is None:
-        return codec.encode(
-            image, iterations=target.iterations, alpha=alpha, strip=strip, progress=progress
-        )
     from rnnconv_codec.images import prepare_picture
 
     picture = prepare_picture(image, alpha=alpha, strip=strip)
+    return encode_prepared_to_target(codec, picture, target, progress=progress)
+
+
+def encode_prepared_to_target(
+    codec: Codec, picture: PreparedPicture, target: Target, *, progress: Progress | None = None
+) -> bytes:
+    """`encode_to_target` of a picture that `images.prepare_picture` made.
+
+    The caller can let the image go that it was made of: a large one takes 4 bytes a pixel.
+    """
+    if not target.is_quality and target.max_bytes(1, 1) is None:
+        return codec.encode_prepared(picture, iterations=target.iterations, progress=progress)
     steps = _steps(codec, picture, progress)
     if target.is_quality:
         return _shortest_of_quality(codec, picture.pixels, steps, target)
@@ -197,12 +205,12 @@ def encode_to_target(
 
 def _steps(
     codec: Codec, picture: PreparedPicture, progress: Progress | None
-) -> Iterator[tuple[bytes, Image.Image]]:
-    """The file after each iteration, and what it shows."""
+) -> Generator[tuple[bytes, EncodedIteration], None, None]:
+    """The file after each iteration, and the iteration."""
     segments: list[bytes] = []
     for step in codec.encode_iterations(picture.pixels):
         segments.append(step.segment)
-        yield codec.pack(picture.pixels, segments, picture.metadata), step.picture
+        yield codec.pack(picture.pixels, segments, picture.metadata), step
         if progress is not None:
             progress(len(segments), codec.iterations)
 
@@ -210,7 +218,7 @@ def _steps(
 def _shortest_of_quality(
     codec: Codec,
     original: Image.Image,
-    steps: Iterator[tuple[bytes, Image.Image]],
+    steps: Generator[tuple[bytes, EncodedIteration], None, None],
     target: Target,
 ) -> bytes:
     """The first file that is good enough, its last iteration cut as short as that allows."""
@@ -220,9 +228,12 @@ def _shortest_of_quality(
         raise QualityError(f"MS-SSIM needs pictures of {MS_SSIM_MIN_SIDE} pixels a side")
     quality, least = _quality(target)
     reached = -math.inf
-    for data, picture in steps:
-        found = quality(picture, original)
+    for data, step in steps:
+        found = quality(step.picture, original)
         if found >= least:
+            # The decoder needs its memory.
+            del step
+            steps.close()
             return _with_shortest_part(codec, data, lambda part: quality(part, original) >= least)
         reached = max(reached, found)
     raise _too_good(target, reached, codec.iterations)

@@ -174,6 +174,56 @@ def test_segments_give_the_codes_back(trained: ContextModel, dtype: torch.dtype)
             assert all(torch.equal(a.float(), b) for a, b in zip(found, grids, strict=True))
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.int64])
+def test_segments_and_codes_do_not_depend_on_strips(
+    trained: ContextModel, dtype: torch.dtype
+) -> None:
+    generator = torch.Generator().manual_seed(7)
+    gains: list[Tensor | None] = [torch.full((1, grid.channels, 1, 1), 0.3) for grid in GRIDS]
+    narrow = StripPlan(pixels=1, least_rows=1).strips(HEIGHT, WIDTH)
+    assert len(narrow) == 4
+    whole = SegmentCoder(integer_model(trained), STRIPS, WIDTH)
+    striped = SegmentCoder(integer_model(trained, dtype), narrow, WIDTH)
+    decoder = SegmentCoder(integer_model(trained, dtype), narrow, WIDTH)
+    cut = SegmentCoder(integer_model(trained), STRIPS, WIDTH)
+    for _ in range(ITERATIONS):
+        activations = [
+            torch.randn(1, grid.channels, *size, generator=generator)
+            for grid, size in zip(GRIDS, SIZES, strict=True)
+        ]
+        codes, segment = whole.encode(activations, gains)
+        ours, ours_segment = striped.encode(activations, gains)
+        part = segment[: len(segment) // 2 // WORD_BYTES * WORD_BYTES]
+        pairs = (
+            (codes, ours),
+            (cut.fork().decode_cut(part), decoder.fork().decode_cut(part)),
+            (codes, decoder.decode(segment)),
+            (codes, cut.decode(segment)),
+        )
+        assert ours_segment == segment
+        for one, other in pairs:
+            assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+def test_many_codes_are_coded_in_parts(
+    trained: ContextModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    codes = random_codes(8)[0]
+    at_once = SegmentCoder(integer_model(trained), STRIPS, WIDTH).encode(codes, [None, None])
+    cut = at_once[1][: len(at_once[1]) // 2 // WORD_BYTES * WORD_BYTES]
+    of_cut = SegmentCoder(integer_model(trained), STRIPS, WIDTH).decode_cut(cut)
+
+    monkeypatch.setattr("rnnconv_codec.entropy.segments._CODES_AT_A_TIME", 7)
+
+    in_parts = SegmentCoder(integer_model(trained), STRIPS, WIDTH).encode(codes, [None, None])
+    assert in_parts[1] == at_once[1]
+    for found, expected in (
+        (SegmentCoder(integer_model(trained), STRIPS, WIDTH).decode(in_parts[1]), codes),
+        (SegmentCoder(integer_model(trained), STRIPS, WIDTH).decode_cut(cut), of_cut),
+    ):
+        assert all(torch.equal(a.float(), b) for a, b in zip(found, expected, strict=True))
+
+
 def test_every_cut_of_a_segment_gives_codes_that_are_true_or_expected(
     trained: ContextModel,
 ) -> None:

@@ -41,7 +41,7 @@ from rnnconv_codec.evaluation.points import (
     slopes,
 )
 from rnnconv_codec.evaluation.results import ImageInfo, ModelResult, Results
-from rnnconv_codec.metrics import ms_ssim, psnr, psnr_of_error
+from rnnconv_codec.metrics import mean_squared_error, ms_ssim, psnr, psnr_of_error
 from rnnconv_codec.weights import load_model_file, save_model_file
 
 RATES = [0.125, 0.25, 0.5, 1.0, 2.0]
@@ -56,6 +56,19 @@ def test_psnr_is_that_of_the_definition() -> None:
     assert psnr(black, black) == math.inf
     with pytest.raises(ValueError, match="cannot compare"):
         psnr(black, Image.new("L", (4, 4)))
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_the_squared_error_of_a_large_picture_is_that_of_all_its_rows(mode: str) -> None:
+    rng = np.random.default_rng(1)
+    first, second = (
+        Image.fromarray(rng.integers(0, 256, (700, 601, 3), np.uint8)).convert(mode)
+        for _ in range(2)
+    )
+
+    expected = np.mean((np.asarray(first, float) - np.asarray(second, float)) ** 2)
+
+    assert mean_squared_error(first, second) == expected
 
 
 def test_ms_ssim_is_one_for_equal_pictures_and_falls_with_damage(

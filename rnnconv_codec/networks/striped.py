@@ -30,7 +30,7 @@ class StripedNetwork:
     def encode_iteration(
         self, residual: Rows, state: State | None, iteration: int
     ) -> tuple[list[Tensor], State]:
-        """See `RecurrentNetwork.encode_iteration`; `state` is overwritten."""
+        """See `RecurrentNetwork.encode_iteration`; `state` may be overwritten."""
         grids = len(self._network.config.grids)
 
         def step(strip: Strip) -> tuple[Tensor, ...]:
@@ -52,7 +52,7 @@ class StripedNetwork:
             codes: of any type.
             state: before the iteration.
             iteration: 0-based.
-            overwrite: make the new state in the place of the old one.
+            overwrite: the new state may take the place of the old one.
         """
 
         def step(strip: Strip) -> State:
@@ -182,7 +182,8 @@ class CodedIteration:
             made, kept = self._made
             if made.first <= strip.first < made.last:
                 first = min(made.last, strip.last)
-                rows.append(kept[:, :, Strip(strip.first, first, 0).cells_in(made, 1)])
+                known = Strip(strip.first, first, strip.height)
+                rows.append(kept[:, :, known.cells_in(made, 1)])
         if first < strip.last:
             missing = Strip(first, strip.last, strip.height)
             rows.append(self._network.synthesise(self.state, self.index, missing))

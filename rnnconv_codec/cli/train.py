@@ -86,6 +86,14 @@ _folder = click.Path(path_type=Path)
     help="Share of MS-SSIM in the distortion; crops of 176 or more.  [default: 0, MSE alone]",
 )
 @click.option(
+    "--save-every",
+    metavar="M",
+    type=_positive,
+    default=5.0,
+    show_default=True,
+    help="Minutes between saves of the state: what a crash can cost.",
+)
+@click.option(
     "--validate-every",
     metavar="M",
     type=_positive,

@@ -1,6 +1,6 @@
 """Kills the program at random moments, fills its disk, and looks at what is left.
 
-    python scripts/interruptions.py [--kills 40] [--seed 1]
+    python scripts/interruptions.py [--kills 40] [--seed 1] [--only commands|training|disk]
 
 Each job (encode, decode, many files in one process and in two, truncate) is killed `--kills` times
 by SIGKILL and a quarter as often by SIGTERM and by SIGINT. Every other kill waits until the
@@ -24,7 +24,6 @@ import json
 import os
 import random
 import resource
-import shutil
 import signal
 import subprocess
 import sys
@@ -40,7 +39,6 @@ from PIL import Image
 from skimage import data
 
 from rnnconv_codec.networks.config import (
-    CompactConfig,
     ContextModelConfig,
     NetworkConfig,
     TodericiConfig,
@@ -48,6 +46,7 @@ from rnnconv_codec.networks.config import (
 from rnnconv_codec.targets import truncate
 from rnnconv_codec.training.config import TrainingConfig, to_settings
 from rnnconv_codec.training.trainer import load_state
+from rnnconv_codec.weights import load_model_file
 
 ROOT = Path(__file__).resolve().parent.parent
 WEIGHTS = ROOT / "tests" / "golden" / "tiny.safetensors"
@@ -73,17 +72,7 @@ STEPS_PER_KILL = 16
 CURVE_TOLERANCE = 2e-3
 """Largest difference in log J: moments and averages are kept in bfloat16 (docs/RELIABILITY.md)."""
 
-COMPACT = CompactConfig(
-    iterations=3,
-    analysis_channels=16,
-    coarse_inputs=4,
-    coarse_codes=16,
-    fine_codes=8,
-    coarse_decoder_channels=18,
-    fine_decoder_channels=18,
-    context=ContextModelConfig(hidden_channels=8, groups=4),
-)
-TODERICI = TodericiConfig(
+SMALL_TODERICI = TodericiConfig(
     iterations=2,
     stem_channels=4,
     encoder_channels=(8, 8, 8),
@@ -92,6 +81,12 @@ TODERICI = TodericiConfig(
     decoder_input_channels=8,
     context=ContextModelConfig(hidden_channels=8, groups=4),
 )
+
+NETWORKS: dict[str, NetworkConfig] = {
+    "transform-fine": load_model_file(WEIGHTS).config,
+    "joint": SMALL_TODERICI,
+}
+"""What is trained, by the stage that is killed: each can begin without another one."""
 
 
 # --- a run, and how it is ended --------------------------------------------------------------
@@ -533,7 +528,7 @@ def fill_disk(folder: Path) -> Iterator[tuple[str, list[str]]]:
     run(("encode", "n.png", "p.png", *MODEL), folder)
     smallest = truncate((folder / "n.rnc").read_bytes(), iterations=2)
     assert len(smallest) > DISK_BYTES, len(smallest)
-    write_config(folder, "transform-fine", COMPACT, 1)
+    write_config(folder, "transform-fine", NETWORKS["transform-fine"], 1)
     for overflow in OVERFLOWS:
         with small_disk(disk) as kind:
             if overflow.old is not None:
@@ -562,51 +557,69 @@ def fill_disk(folder: Path) -> Iterator[tuple[str, list[str]]]:
 # --- the table -------------------------------------------------------------------------------
 
 
+def report_commands(folder: Path, kills: int, seed: int) -> bool:
+    """Print what was left of killed commands; returns whether anything is bad."""
+    make_folder(folder)
+    print(f"| job | signal | {' | '.join(COLUMNS)} |")
+    print("| --- | --- " + "| ---: " * len(COLUMNS) + "|", flush=True)
+    is_bad = False
+    for number, share in ((signal.SIGKILL, 1), (signal.SIGTERM, 4), (signal.SIGINT, 4)):
+        for job in JOBS:
+            chance = random.Random(f"{seed} {job.name} {number.name}")
+            found = kill_command(job, folder, number, kills // share, chance)
+            row = " | ".join(map(str, cells(found)))
+            print(f"| {job.name} | {number.name} | {row} |", flush=True)
+            is_bad |= found.is_bad(number)
+    return is_bad
+
+
+def report_training(folder: Path, kills: int, seed: int) -> bool:
+    """Print what came of killed trainings; returns whether anything is bad."""
+    print(f"\n| training | {' | '.join(TRAINING_COLUMNS)} |")
+    print("| --- " + "| ---: " * len(TRAINING_COLUMNS) + "|", flush=True)
+    is_bad = False
+    for stage, network in NETWORKS.items():
+        resumed = kill_training(
+            *(stage, network, folder / stage),
+            steps=STEPS_PER_KILL * kills // len(NETWORKS),
+            kills=kills // len(NETWORKS),
+            chance=random.Random(f"{seed} {stage}"),
+        )
+        row = " | ".join(map(str, resumed.cells()))
+        print(f"| {network.preset}, {stage} | {row} |", flush=True)
+        is_bad |= resumed.is_bad
+    return is_bad
+
+
+def report_disk(folder: Path, kills: int, seed: int) -> bool:
+    """Print what came of a full disk; returns whether anything is bad."""
+    print("\n| full disk | outcome |\n| --- | --- |", flush=True)
+    folder.mkdir()
+    is_bad = False
+    for title, wrong in fill_disk(folder):
+        outcome = ", ".join(wrong) or "one line per error, what was there before is there"
+        print(f"| {title} | {outcome} |", flush=True)
+        is_bad |= bool(wrong)
+    return is_bad
+
+
+PARTS = {"commands": report_commands, "training": report_training, "disk": report_disk}
+
+
 def main() -> int:
     """Interrupt, count, print tables; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=40)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--only", choices=PARTS, action="append")
     options = parser.parse_args()
-    chance = random.Random(options.seed)
-    is_bad = False
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name) / "commands"
-        make_folder(folder)
-        print("| job | signal | " + " | ".join(COLUMNS) + " |")
-        print("| --- | --- " + "| ---: " * len(COLUMNS) + "|", flush=True)
-        for number, kills in (
-            (signal.SIGKILL, options.kills),
-            (signal.SIGTERM, options.kills // 4),
-            (signal.SIGINT, options.kills // 4),
-        ):
-            for job in JOBS:
-                found = kill_command(job, folder, number, kills, chance)
-                row = " | ".join(map(str, cells(found)))
-                print(f"| {job.name} | {number.name} | {row} |", flush=True)
-                is_bad |= found.is_bad(number)
-        shutil.rmtree(folder)
-
-        print(f"\n| training | {' | '.join(TRAINING_COLUMNS)} |")
-        print("| --- " + "| ---: " * len(TRAINING_COLUMNS) + "|", flush=True)
-        for stage, network in (("transform-fine", COMPACT), ("joint", TODERICI)):
-            resumed = kill_training(
-                *(stage, network, Path(name) / stage),
-                steps=STEPS_PER_KILL * options.kills // 2,
-                kills=options.kills // 2,
-                chance=chance,
-            )
-            row = " | ".join(map(str, resumed.cells()))
-            print(f"| {network.preset}, {stage} | {row} |", flush=True)
-            is_bad |= resumed.is_bad
-
-        print("\n| full disk | outcome |\n| --- | --- |", flush=True)
-        folder = Path(name) / "full"
-        folder.mkdir()
-        for title, wrong in fill_disk(folder):
-            print(f"| {title} | {', '.join(wrong) or 'error, old file kept'} |", flush=True)
-            is_bad |= bool(wrong)
-    return 1 if is_bad else 0
+        outcomes = [
+            report(Path(name) / part, options.kills, options.seed)
+            for part, report in PARTS.items()
+            if part in (options.only or PARTS)
+        ]
+    return 1 if any(outcomes) else 0
 
 
 if __name__ == "__main__":

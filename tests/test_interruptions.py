@@ -77,7 +77,7 @@ def test_what_ends_a_command_leaves_the_old_file_or_the_new_one(
 def test_training_that_is_killed_goes_on_with_the_same_curve(
     tmp_path: Path, script: dict[str, Any]
 ) -> None:
-    network, chance = script["TODERICI"], random.Random(SEED)
+    network, chance = script["NETWORKS"]["joint"], random.Random(SEED)
     resumed = script["kill_training"]("joint", network, tmp_path / "run", 32, 2, chance)
     assert resumed.kills == 2
     assert not resumed.is_bad, resumed

@@ -150,10 +150,12 @@ def environment() -> dict[str, str]:
 
 
 def run(arguments: tuple[str, ...], folder: Path) -> None:
-    """Run to the end; raises `CalledProcessError` if it fails."""
-    subprocess.run(
-        command(arguments), cwd=folder, env=environment(), check=True, capture_output=True
+    """Run to the end; leaves this script if it fails."""
+    done = subprocess.run(
+        command(arguments), cwd=folder, env=environment(), capture_output=True, text=True
     )
+    if done.returncode != 0:
+        sys.exit(f"{arguments}: status {done.returncode}\n{done.stderr}")
 
 
 def start(arguments: tuple[str, ...], folder: Path) -> subprocess.Popen[bytes]:

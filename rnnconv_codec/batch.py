@@ -24,12 +24,11 @@ from rnnconv_codec.errors import (
     LargerOutputWarning,
     ModelMismatchError,
     OutputExistsError,
-    OutputFileError,
     RnncodecError,
     RnncodecWarning,
     is_out_of_memory,
 )
-from rnnconv_codec.files import atomic_write, check_output, is_same_file, read_file
+from rnnconv_codec.files import atomic_write, check_output, is_same_file, make_folder, read_file
 from rnnconv_codec.targets import WHOLE, Target, cut, encode_prepared_to_target
 
 Progress = Callable[[int, int], None]
@@ -309,18 +308,11 @@ def _tasks(
                 continue
             if job.source.is_dir():
                 raise InputFileError(f"{job.source} is a directory: use --recursive")
-            _make_folder(job.output.parent)
+            make_folder(job.output.parent)
             check_output(job.output, force=overwrite)
             yield Task(job, read_file(job.source))
         except (RnncodecError, OSError) as error:
             early.append(Report(job, "failed", Outcome(error=str(error))))
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputFileError(f"cannot make the folder {folder}: {error.strerror}") from error
 
 
 def _written(job: Job, outcome: Outcome, *, overwrite: bool) -> Report:

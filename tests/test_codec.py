@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -178,40 +176,6 @@ def test_parts_of_the_last_iteration_show_what_the_cut_file_shows(
     for length in (40, 0, 40, 80):
         cut = container.truncate(data, iterations=2, partial_bytes=length)
         assert show(length).tobytes() == tiny_codec.decode(cut).tobytes()
-
-
-RUN_UNDER_OTHER_SETTINGS = """
-import hashlib, sys, torch
-from pathlib import Path
-from rnnconv_codec import container
-from rnnconv_codec.codec import Codec
-torch.set_num_threads(int(sys.argv[1]))
-torch.backends.mkldnn.enabled = sys.argv[2] == "on"
-codec = Codec.load(sys.argv[3])
-data = Path(sys.argv[4]).read_bytes()
-codes = b"".join(grid.numpy().tobytes() for grids in codec.decode_codes(data) for grid in grids)
-print(hashlib.sha256(codes).hexdigest(), codec.decode(data).tobytes().hex())
-"""
-
-
-@pytest.mark.parametrize("label", ["colour", "part"])
-def test_codes_do_not_depend_on_threads_or_onednn(tiny_weights: Path, label: str) -> None:
-    file = GOLDEN / f"{label}-v1.rnc"
-    outputs = [
-        subprocess.run(
-            [sys.executable, "-c", RUN_UNDER_OTHER_SETTINGS, threads, onednn, tiny_weights, file],
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout.split()
-        for threads, onednn in (("1", "on"), ("2", "on"), ("1", "off"))
-    ]
-
-    codes = {output[0] for output in outputs}
-    pictures = [np.frombuffer(bytes.fromhex(output[1]), np.uint8).astype(int) for output in outputs]
-
-    assert len(codes) == 1
-    assert all(np.abs(picture - pictures[0]).max() <= 1 for picture in pictures)
 
 
 # --- files that are not right ----------------------------------------------------------------

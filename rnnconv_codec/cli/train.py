@@ -92,6 +92,14 @@ _folder = click.Path(path_type=Path)
     help="Train the post-filter in bfloat16, for processors that have it.  [default: no]",
 )
 @click.option(
+    "--save-every",
+    metavar="M",
+    type=_positive,
+    default=5.0,
+    show_default=True,
+    help="Minutes between saves of the state: what a crash can cost.",
+)
+@click.option(
     "--validate-every",
     metavar="M",
     type=_positive,

@@ -10,6 +10,7 @@ import torch
 from rich.console import Console
 
 from rnnconv_codec.errors import TrainingError
+from rnnconv_codec.files import make_folder
 from rnnconv_codec.training.codec import run_graft, train_codec
 from rnnconv_codec.training.config import (
     TrainingConfig,
@@ -61,6 +62,7 @@ class StretchOptions:
     bfloat16: bool | None = None
     seed: int | None = None
     threads: int | None = None
+    save_every: float = 5.0
     validate_every: float = 5.0
     quiet: bool = False
 
@@ -70,6 +72,7 @@ def train_stretch(options: StretchOptions) -> None:
 
     Raises:
         TrainingError: no images, a missing stage before, an unfitting state.
+        OutputFileError: the run folder cannot be made or written to.
     """
     if options.threads is not None:
         torch.set_num_threads(options.threads)
@@ -88,11 +91,11 @@ def train_stretch(options: StretchOptions) -> None:
         bfloat16=options.bfloat16,
         seed=options.seed,
     )
-    folder.path.mkdir(parents=True, exist_ok=True)
+    make_folder(folder.path)
     images = training_images(options.images, config)
     crops = validation_batch(options.validation, config.validation_crop)
     console = Console(stderr=True)
-    limits = Limits(minutes=options.minutes, validate_every=60 * options.validate_every)
+    limits = Limits(options.minutes, 60 * options.save_every, 60 * options.validate_every)
     STAGE_FUNCTIONS[config.stage](
         Stretch(folder, config, images, crops, limits, console, options.quiet)
     )

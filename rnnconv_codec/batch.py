@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, Protocol
 
-from rnnconv_codec.container import FileInfo, inspect
+from rnnconv_codec.container import DEFAULT_MAX_PIXELS, FileInfo, inspect
 from rnnconv_codec.errors import (
     OUT_OF_MEMORY,
     ArgumentError,
@@ -103,9 +103,10 @@ class Encoding:
         Warns:
             LargerOutputWarning: it is larger than the image file.
         """
-        from rnnconv_codec.images import DEFAULT_MAX_PIXELS, open_image
+        from rnnconv_codec.images import open_image
 
-        image = open_image(data, max_pixels=self.max_pixels or DEFAULT_MAX_PIXELS, name=name)
+        limit = self.max_pixels or DEFAULT_MAX_PIXELS
+        image = open_image(data, max_pixels=limit, name=name)
 
         from rnnconv_codec.api import load_codec
 
@@ -117,7 +118,13 @@ class Encoding:
                 f"asked for was {self.model_id}"
             )
         encoded = encode_to_target(
-            codec, image, self.target, alpha=self.alpha, strip=self.strip, progress=progress
+            codec,
+            image,
+            self.target,
+            alpha=self.alpha,
+            strip=self.strip,
+            progress=progress,
+            max_pixels=limit,
         )
         if len(encoded) > len(data) and not self.allow_larger:
             warnings.warn(
@@ -155,12 +162,7 @@ class Decoding:
         data = cut(data, self.target)
 
         from rnnconv_codec.api import codec_for
-        from rnnconv_codec.images import (
-            DEFAULT_MAX_PIXELS,
-            extract_metadata,
-            image_bytes,
-            strip_metadata,
-        )
+        from rnnconv_codec.images import extract_metadata, image_bytes, strip_metadata
 
         use_threads(self.threads)
         codec = codec_for(data, self.weights)

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, Protocol
 
-from rnnconv_codec.container import FileInfo, inspect
+from rnnconv_codec.container import DEFAULT_MAX_PIXELS, FileInfo, inspect
 from rnnconv_codec.errors import (
     OUT_OF_MEMORY,
     ArgumentError,
@@ -102,12 +102,14 @@ class Encoding:
         Warns:
             LargerOutputWarning: it is larger than the image file.
         """
-        from rnnconv_codec.images import DEFAULT_MAX_PIXELS, open_image, prepare_picture
+        from rnnconv_codec.images import open_image, prepare_picture
 
+        limit = self.max_pixels or DEFAULT_MAX_PIXELS
         picture = prepare_picture(
-            open_image(data, max_pixels=self.max_pixels or DEFAULT_MAX_PIXELS, name=name),
+            open_image(data, max_pixels=limit, name=name),
             alpha=self.alpha,
             strip=self.strip,
+            max_pixels=limit,
         )
 
         from rnnconv_codec.api import load_codec
@@ -156,12 +158,7 @@ class Decoding:
         data = cut(data, self.target)
 
         from rnnconv_codec.api import codec_for
-        from rnnconv_codec.images import (
-            DEFAULT_MAX_PIXELS,
-            extract_metadata,
-            image_bytes,
-            strip_metadata,
-        )
+        from rnnconv_codec.images import extract_metadata, image_bytes, strip_metadata
 
         use_threads(self.threads)
         codec = codec_for(data, self.weights)

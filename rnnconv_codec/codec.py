@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -17,6 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from rnnconv_codec.container import (
+    DEFAULT_MAX_PIXELS,
     Container,
     Header,
     Metadata,
@@ -27,7 +29,6 @@ from rnnconv_codec.container import (
 from rnnconv_codec.entropy.integer_model import CONTEXT_PREFIX, IntegerContextModel
 from rnnconv_codec.entropy.segments import SegmentCoder
 from rnnconv_codec.errors import (
-    ImageSizeError,
     IterationsError,
     ModelMismatchError,
     TruncatedFileWarning,
@@ -35,10 +36,10 @@ from rnnconv_codec.errors import (
 )
 from rnnconv_codec.images import (
     ALPHA_LOSSLESS,
-    DEFAULT_MAX_PIXELS,
     PreparedPicture,
     attach_alpha,
     attach_metadata,
+    check_size,
     prepare_picture,
 )
 from rnnconv_codec.networks.config import NetworkConfig
@@ -57,6 +58,18 @@ Progress = Callable[[int, int], None]
 """Called after each iteration with the iterations done and their total."""
 
 NETWORK_PREFIX = "network."
+SCALE_SUFFIX = "_scale"
+
+LARGEST_WEIGHT = 2.0**16
+"""No number of a network may be larger.
+
+Trained ones are far below: the largest of all weights files here is a state scale of 273, and
+without the scales it is 34. With numbers up to here no sum of the decoder can leave float32 and
+become an infinity, whose pixels would be anything.
+"""
+
+LEAST_SCALE = 2.0**-16
+"""No scale of a network may be smaller, as it divides by them; trained ones are above 0.05."""
 
 HALF_RANGE = 127.5
 """Pixels 0..255 are x = p / HALF_RANGE - 1 in the network."""
@@ -181,6 +194,7 @@ class Codec:
         progress: Progress | None = None,
         alpha: str = ALPHA_LOSSLESS,
         strip: Collection[str] = (),
+        max_pixels: int = DEFAULT_MAX_PIXELS,
     ) -> bytes:
         """Compress a picture.
 
@@ -190,6 +204,7 @@ class Codec:
             progress: called after each iteration.
             alpha: "lossless", "drop" or a CSS colour to blend transparent pixels with.
             strip: metadata to leave out, of "icc", "exif" and "xmp".
+            max_pixels: refuse larger pictures before their pixels are loaded.
 
         Returns:
             The content of an `.rnc` file.
@@ -201,7 +216,7 @@ class Codec:
             ArgumentError: `alpha` or `strip` is none of these.
         """
         self._checked_iterations(iterations)
-        picture = prepare_picture(image, alpha=alpha, strip=strip)
+        picture = prepare_picture(image, alpha=alpha, strip=strip, max_pixels=max_pixels)
         return self.encode_prepared(picture, iterations=iterations, progress=progress)
 
     def encode_prepared(
@@ -302,10 +317,7 @@ class Codec:
                 )
             segments = container.segments[:iterations]
             container = replace(container, segments=segments, partial=None)
-        if header.width * header.height > max_pixels:
-            raise ImageSizeError(
-                f"the picture has {header.width}x{header.height} pixels, the limit is {max_pixels}"
-            )
+        check_size((header.width, header.height), max_pixels=max_pixels)
         if iterations is None and container.is_cut:
             warnings.warn(
                 f"the file is cut: {available} of {header.iterations} iterations decoded",
@@ -317,11 +329,14 @@ class Codec:
         attach_metadata(picture, container.metadata)
         return picture
 
-    def decode_parts(self, data: bytes) -> Callable[[int], Image.Image]:
+    def decode_parts(
+        self, data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS
+    ) -> Callable[[int], Image.Image]:
         """What a file shows if it ends inside its last iteration, for many places to end.
 
         Args:
             data: content of an `.rnc` file of whole iterations.
+            max_pixels: refuse larger pictures before anything is allocated.
 
         Returns:
             A function from the bytes that are kept of the last segment, whole words, to the
@@ -330,9 +345,11 @@ class Codec:
         Raises:
             ContainerError: the file is damaged.
             ModelMismatchError: it was written with another model.
+            ImageSizeError: the picture is larger than `max_pixels`.
         """
         container = read_container(data)
         header = container.header
+        check_size((header.width, header.height), max_pixels=max_pixels)
         *before, last = container.segments
         frame = self._frame(header)
         coder = self._segment_decoder(header, frame)
@@ -351,16 +368,24 @@ class Codec:
 
         return picture
 
-    def decode_codes(self, data: bytes) -> list[list[Tensor]]:
+    def decode_codes(
+        self, data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS
+    ) -> list[list[Tensor]]:
         """The codes of a file: per iteration and grid (1, C, h, w), -1.0 or +1.0.
 
         Of a partial iteration, the codes that are not known have their expected values.
 
+        Args:
+            data: content of an `.rnc` file.
+            max_pixels: refuse larger pictures before anything is allocated.
+
         Raises:
             ContainerError: the file is damaged.
             ModelMismatchError: it was written with another model.
+            ImageSizeError: the picture is larger than `max_pixels`.
         """
         container = read_container(data)
+        check_size((container.header.width, container.header.height), max_pixels=max_pixels)
         with torch.inference_mode():
             found = self._codes(container, self._frame(container.header))
             return [[grid.float() for grid in grids] for grids in found]
@@ -435,8 +460,17 @@ def _checked_tensors(model: ModelFile, expected: Mapping[str, Tensor]) -> dict[s
                 f"weights {model.name}: no float32 {NETWORK_PREFIX}{name} of shape "
                 f"{tuple(parameter.shape)}"
             )
-        if not bool(torch.isfinite(tensor).all()):
+        largest = float(tensor.abs().max())
+        if not math.isfinite(largest):
             raise WeightsFormatError(f"weights {model.name}: {name} is not finite")
+        if largest > LARGEST_WEIGHT:
+            raise WeightsFormatError(
+                f"weights {model.name}: {name} has numbers beyond {LARGEST_WEIGHT:g}"
+            )
+        if name.endswith(SCALE_SUFFIX) and float(tensor.min()) < LEAST_SCALE:
+            raise WeightsFormatError(
+                f"weights {model.name}: {name} has scales below {LEAST_SCALE:g}"
+            )
         tensors[name] = tensor
     unknown = [
         name

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import json
+import math
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 import rnnconv_codec
 from rnnconv_codec import container
-from rnnconv_codec.codec import Codec
+from rnnconv_codec.codec import LARGEST_WEIGHT, Codec
 from rnnconv_codec.container import Container, Header, PixelMode, read_container, write_container
 from rnnconv_codec.errors import (
     CodeSegmentError,
@@ -251,10 +254,41 @@ def test_a_larger_picture_than_allowed_is_refused_before_decoding(
 ) -> None:
     huge = with_header(small_file, width=60_000, height=60_000)
 
+    for decode in (tiny_codec.decode, tiny_codec.decode_codes, tiny_codec.decode_parts):
+        with pytest.raises(ImageSizeError):
+            decode(huge)
+        with pytest.raises(ImageSizeError):
+            decode(small_file, max_pixels=24 * 20 - 1)
+
+
+def test_the_library_has_the_limit_too(
+    tiny_weights: Path, tiny_codec: Codec, small_file: bytes
+) -> None:
+    limit, weights = 24 * 20, tiny_weights
+    picture = rnnconv_codec.decode(small_file, weights=weights, max_pixels=limit)
     with pytest.raises(ImageSizeError):
-        tiny_codec.decode(huge)
+        rnnconv_codec.decode(small_file, weights=weights, max_pixels=limit - 1)
+    for options in ({}, {"iterations": 1}, {"size": 10_000}, {"psnr": 5.0}):
+        target: dict[str, Any] = dict(options)
+        assert rnnconv_codec.encode(picture, weights=weights, max_pixels=limit, **target)
+        with pytest.raises(ImageSizeError):
+            rnnconv_codec.encode(picture, weights=weights, max_pixels=limit - 1, **target)
     with pytest.raises(ImageSizeError):
-        tiny_codec.decode(small_file, max_pixels=24 * 20 - 1)
+        tiny_codec.encode(picture, max_pixels=limit - 1)
+
+
+def test_an_image_above_the_limit_is_refused_before_it_is_loaded(
+    tiny_weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(*_: object) -> None:
+        raise AssertionError("its pixels were loaded")
+
+    stream = io.BytesIO()
+    Image.new("L", (200, 100)).save(stream, "PNG")
+    image = Image.open(stream)
+    monkeypatch.setattr(PngImagePlugin.PngImageFile, "load", load)
+    with pytest.raises(ImageSizeError):
+        rnnconv_codec.encode(image, weights=tiny_weights, max_pixels=19_999)
 
 
 def test_more_iterations_than_the_model_has_are_refused(
@@ -315,7 +349,19 @@ def test_a_file_that_is_no_weights_file_is_refused(tmp_path: Path, tiny_weights:
             Codec.load(path)
 
 
-@pytest.mark.parametrize("change", ["drop", "nan", "shape", "extra"])
+def described_otherwise(path: Path, changes: dict[str, object]) -> Path:
+    """The weights file with other entries in its description."""
+    content = path.read_bytes()
+    start = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:start])
+    description = {**json.loads(header["__metadata__"]["rnncodec"]), **changes}
+    header["__metadata__"]["rnncodec"] = json.dumps(description)
+    written = json.dumps(header).encode()
+    path.write_bytes(len(written).to_bytes(8, "little") + written + content[start:])
+    return path
+
+
+@pytest.mark.parametrize("change", ["drop", "nan", "infinite", "huge", "shape", "extra"])
 def test_unfitting_network_tensors_are_refused(
     tmp_path: Path, tiny_model: ModelFile, change: str
 ) -> None:
@@ -325,6 +371,10 @@ def test_unfitting_network_tensors_are_refused(
         del tensors[name]
     elif change == "nan":
         tensors[name] = tensors[name] * float("nan")
+    elif change in ("infinite", "huge"):
+        tensors[name] = torch.full_like(
+            tensors[name], {"infinite": -math.inf, "huge": 3e38}[change]
+        )
     elif change == "shape":
         tensors[name] = tensors[name][:5]
     else:
@@ -333,6 +383,74 @@ def test_unfitting_network_tensors_are_refused(
 
     with pytest.raises(WeightsFormatError):
         Codec.load(tmp_path / "w.safetensors")
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0, 1e-30])
+def test_scales_by_which_cannot_be_divided_are_refused(
+    tmp_path: Path, tiny_model: ModelFile, value: float
+) -> None:
+    name = "network.fine_state_scale"
+    scales = tiny_model.tensors[name].clone()
+    scales[3] = value
+    tensors = {**tiny_model.tensors, name: scales}
+    save_model_file(tmp_path / "w.safetensors", tiny_model.config, tensors, {})
+
+    with pytest.raises(WeightsFormatError, match="scales below"):
+        Codec.load(tmp_path / "w.safetensors")
+
+
+def test_numbers_at_the_limit_still_give_a_picture(
+    tmp_path: Path, tiny_model: ModelFile, small_file: bytes
+) -> None:
+    """The reason of the limit: no infinity comes of them. Signs are kept, sizes are the largest."""
+    tensors = {
+        name: torch.where(tensor < 0, -LARGEST_WEIGHT, LARGEST_WEIGHT)
+        if name.startswith("network.") and not name.endswith("_scale")
+        else tensor
+        for name, tensor in tiny_model.tensors.items()
+    }
+    save_model_file(tmp_path / "w.safetensors", tiny_model.config, tensors, {})
+    codec = Codec.load(tmp_path / "w.safetensors")
+    codes = [[torch.ones(1, grid.channels, 2, 2) for grid in codec.config.grids]] * 2
+    codes = [[coarse[:, :, :1, :1], fine] for coarse, fine in codes]
+    state = None
+    with torch.inference_mode():
+        for index, grids in enumerate(codes):
+            state = codec.network.decode_iteration(grids, state, index)
+        assert state is not None
+        assert torch.isfinite(codec.network.synthesise(state, 1)).all()
+
+
+@pytest.mark.parametrize("version", [math.inf, math.nan, 1.0, "1", True, None, 0, -1, 2, 10**30])
+def test_weights_of_another_version_are_refused(
+    tmp_path: Path, tiny_model: ModelFile, version: object
+) -> None:
+    save_model_file(tmp_path / "w.safetensors", tiny_model.config, tiny_model.tensors, {})
+    path = described_otherwise(tmp_path / "w.safetensors", {"version": version})
+
+    with pytest.raises(WeightsFormatError, match="version"):
+        load_model_file(path)
+
+
+@pytest.mark.parametrize(
+    "training",
+    [
+        {"stages": 1},
+        {"stages": [1]},
+        {"stages": [{"stage": "joint"}]},
+        {"stages": [{"stage": "\x1b[2J", "step": 1, "seconds": 1}]},
+        {"ms_ssim_weight": "much"},
+        [1],
+    ],
+)
+def test_a_training_history_that_cannot_be_shown_is_refused(
+    tmp_path: Path, tiny_model: ModelFile, training: object
+) -> None:
+    save_model_file(tmp_path / "w.safetensors", tiny_model.config, tiny_model.tensors, {})
+    path = described_otherwise(tmp_path / "w.safetensors", {"training": training})
+
+    with pytest.raises(WeightsFormatError, match="damaged"):
+        load_model_file(path)
 
 
 def test_toderici_saves_loads_encodes_and_decodes(tmp_path: Path, photograph: Photograph) -> None:

@@ -43,7 +43,8 @@ def crop(image: Image.Image, side: int) -> Image.Image:
 def picture_of(codec: Codec, state: State, iteration: int, size: tuple[int, int]) -> Image.Image:
     """What the decoder shows after `iteration`, counted from 0."""
     width, height = size
-    output = codec.network.synthesise(state, iteration)[0, :, :height, :width]
+    reconstruction = codec.network.synthesise(state, iteration)
+    output = codec.network.show(state, reconstruction, iteration)[0, :, :height, :width]
     levels = ((output + 1) * HALF_RANGE).round().clamp(0, 255).to(torch.uint8)
     return Image.fromarray(np.ascontiguousarray(levels.permute(1, 2, 0).numpy()))
 

@@ -74,6 +74,9 @@ class Target:
             raise ArgumentError(f"{' and '.join(given)} cannot be asked for together")
         for name in given:
             value = getattr(self, name)
+            is_whole = isinstance(value, int) and not isinstance(value, bool)
+            if name in ("iterations", "size") and not is_whole:
+                raise ArgumentError(f"{name} must be a whole number, not {value!r}")
             # The range of the iterations is the model's or the file's.
             if name != "iterations" and not (math.isfinite(value) and value > 0):
                 raise ArgumentError(f"{name} must be above 0, not {value}")

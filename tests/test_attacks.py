@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import io
 import json
 import os
@@ -10,11 +11,14 @@ import subprocess
 import sys
 import warnings
 from pathlib import Path
+from typing import Any
 
 import pytest
 from attacks import make, memory
 from attacks.make import FOLDER, SIZE, SOUND, WEIGHTS, Attack, file_name
 from click.testing import CliRunner, Result
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 import rnnconv_codec
@@ -208,6 +212,71 @@ def test_the_weights_would_do_without_what_is_wrong_with_them(
     path.write_bytes(make.weights_file(make.sound_tensors(config), described))
     sound = Codec.load(path)
     assert sound.decode(sound.encode(Image.new("RGB", (20, 30)))).size == (20, 30)
+
+
+@pytest.fixture(scope="module")
+def least(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, make.Tensors, dict[str, Any]]:
+    """A path to write to, and the tensors and the description of a sound weights file."""
+    described = {
+        "kind": "weights",
+        "version": 1,
+        "config": config_to_dict(make.LEAST_TODERICI),
+        "training": {"stages": [{"stage": "joint", "step": 1, "seconds": 1.0}]},
+    }
+    path = tmp_path_factory.mktemp("weights") / "w.safetensors"
+    return path, make.sound_tensors(make.LEAST_TODERICI), described
+
+
+def check_loaded_or_refused(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+    with contextlib.suppress(errors.WeightsError):
+        Codec.load(path)
+
+
+@given(st.lists(st.tuples(st.integers(0, 3000), st.integers(1, 255)), min_size=1, max_size=3))
+@settings(deadline=None, max_examples=200)
+def test_changed_bytes_of_a_weights_file_are_refused_or_do_not_matter(
+    least: tuple[Path, make.Tensors, dict[str, Any]], changes: list[tuple[int, int]]
+) -> None:
+    path, tensors, described = least
+    content = bytearray(make.weights_file(tensors, described))
+    for place, flip in changes:
+        content[place] ^= flip
+    check_loaded_or_refused(path, bytes(content))
+
+
+scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5)
+anything = st.recursive(
+    scalars,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+)
+
+
+@given(
+    st.sampled_from(["kind", "version", "config", "training", "stages", "context", "tensor"]),
+    st.sampled_from(["iterations", "codes", "encoder_channels", "groups", "dtype", "shape"]),
+    anything,
+)
+@settings(deadline=None, max_examples=200)
+def test_any_other_value_in_a_description_is_refused_or_does_not_matter(
+    least: tuple[Path, make.Tensors, dict[str, Any]], place: str, name: str, value: object
+) -> None:
+    path, tensors, described = least
+    described = {**described, "config": dict(described["config"])}
+    if place == "stages":
+        described["training"] = {"stages": [value], "ms_ssim_weight": value}
+    elif place == "config":
+        described["config"][name] = value
+    elif place == "context":
+        described["config"]["context"] = {**described["config"]["context"], name: value}
+    elif place != "tensor":
+        described[place] = value
+
+    def change(header: dict[str, Any]) -> None:
+        if place == "tensor":
+            header["network.stem.weight"][name] = value
+
+    check_loaded_or_refused(path, make.weights_file(tensors, described, change))
 
 
 # --- memory ----------------------------------------------------------------------------------

@@ -404,7 +404,7 @@ def kill_training(
             *("train", stage, "--images", "photographs", "--validation", "photographs"),
             *("--run", run_folder, "--config", "config.json", "--threads", "1", "--quiet"),
             # After every step.
-            *("--save-every", "1e-6", "--validate-every", "1e-6"),
+            *("--save-every", "1e-12", "--validate-every", "1e-12"),
         )
 
     run(arguments("whole"), folder)

@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -85,15 +86,13 @@ def run(size: tuple[int, int], *arguments: str) -> Run:
     return Run(arguments[0], *size, 1024 * usage.ru_maxrss, seconds)
 
 
-def measure(megapixels: float, encode_options: list[str]) -> list[Run]:
+def measure(megapixels: float, encode_options: list[str]) -> Iterator[Run]:
     """Encode and decode a picture of about this size."""
     with tempfile.TemporaryDirectory() as name:
         source, encoded, decoded = (Path(name) / file for file in ("a.png", "a.rnc", "b.png"))
         size = write_picture(source, megapixels)
-        return [
-            run(size, "encode", str(source), "-o", str(encoded), "-q", *encode_options),
-            run(size, "decode", str(encoded), "-o", str(decoded), "-q"),
-        ]
+        yield run(size, "encode", str(source), "-o", str(encoded), "-q", *encode_options)
+        yield run(size, "decode", str(encoded), "-o", str(decoded), "-q")
 
 
 def show(run: Run) -> None:

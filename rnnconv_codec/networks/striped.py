@@ -100,8 +100,8 @@ class StripedNetwork:
             activations, encoder_state = self.encode_iteration(residual, encoder_state, index)
             codes = quantise(index, activations)
             del activations
-            state = None if before is None else before.state
-            before = CodedIteration(index, codes, self, state)
+            # No other name for the state: it would be kept for an iteration more.
+            before = CodedIteration(index, codes, self, before.state if before else None)
             yield before
 
     def _assembled(

@@ -5,7 +5,7 @@
 # make results  docs/RESULTS.md: KODAK=DIR DEV=DIR, and WEIGHTS="NAME NAME" if not all of the box
 # make speed    the benchmark for it: KODAK=DIR; nothing else should run
 # make fuzz     the container parser and the decoder, FUZZ_SECONDS each; stops at a crash
-# make bench    speed and memory by size, threads and part; nothing else should run
+# make bench    docs/PERFORMANCE.md: speed and memory by size, threads and part; nothing else should run
 
 # The first torch to be installed decides how much is downloaded: pinned, it is the one that was
 # tested; unpinned, pip may pull gigabytes of GPU libraries. Another one: make TORCH=torch==2.9.0
@@ -67,6 +67,8 @@ speed: $(STAMP)
 bench: $(STAMP)
 	mkdir -p $(MEASURED)
 	$(BIN)/python benchmarks/speed.py --json $(MEASURED)/speed.json $(BENCH)
+	$(BIN)/python scripts/write_performance.py --bench $(MEASURED)/speed.json \
+		$(addprefix --paired ,$(wildcard $(MEASURED)/paired.json))
 
 # What is found goes to fuzz/found, and from there by hand to fuzz/corpus (-merge=1) or fuzz/crashes.
 fuzz: $(STAMP)

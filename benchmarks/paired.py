@@ -70,12 +70,14 @@ def main() -> None:
     parser.add_argument("--megapixels", default="0.4")
     parser.add_argument("--threads", default="1,2")
     parser.add_argument("--pairs", type=int, default=7)
+    parser.add_argument("--json", type=Path)
     parser.add_argument("--one", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one is not None:
         weights, megapixels, threads = options.one
         print(json.dumps(measure(Path(weights), float(megapixels), int(threads))))
         return
+    rows: list[dict[str, Any]] = []
     for megapixels in options.megapixels.split(","):
         for threads in options.threads.split(","):
             arguments = [str(options.weights), megapixels, threads]
@@ -86,9 +88,16 @@ def main() -> None:
             print(f"{megapixels} MP, {threads} threads, {'the same' if same else 'ANOTHER'} file")
             for name in ("encode", "decode", "decode 1"):
                 times = [(before[name], now[name]) for before, now in pairs]
-                before, now = (statistics.median(column) for column in zip(*times, strict=True))
+                first, last = (statistics.median(column) for column in zip(*times, strict=True))
                 ratio = statistics.median(b / n for b, n in times)
-                print(f"  {name:9} {before:7.3f} s -> {now:7.3f} s, {ratio:.2f} times as fast")
+                print(f"  {name:9} {first:7.3f} s -> {last:7.3f} s, {ratio:.2f} times as fast")
+                row = {"megapixels": float(megapixels), "threads": int(threads), "name": name}
+                rows.append({**row, "before": first, "now": last, "ratio": ratio, "same": same})
+    if options.json is not None:
+        commit = ["git", "-C", str(options.before), "rev-parse", "--short", "HEAD"]
+        before = subprocess.run(commit, check=True, stdout=subprocess.PIPE, text=True).stdout
+        result = {"before": before.strip(), "weights": options.weights.stem, "rows": rows}
+        options.json.write_text(json.dumps(result, indent=1) + "\n")
 
 
 if __name__ == "__main__":

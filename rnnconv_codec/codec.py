@@ -75,6 +75,14 @@ HALF_RANGE = 127.5
 """Pixels 0..255 are x = p / HALF_RANGE - 1 in the network."""
 
 
+KNOWN_SHARE = 0.4
+"""Of the codes of a partial iteration: with fewer, the post-filter takes it for the one before.
+
+The filter expects the error that an iteration leaves, and a part leaves more. Which of the two is
+better changes between 0.2 and 0.6 (`benchmarks/cuts.py`), by less than 0.1 dB.
+"""
+
+
 @dataclass(frozen=True)
 class _Frame:
     """The geometry of a picture: sizes, mode, and the strips of the padded picture."""
@@ -364,7 +372,7 @@ class Codec:
             with torch.inference_mode():
                 codes = coder.fork().decode_cut(last[:length])
                 after = network.decode_iteration(codes, state, len(before))
-                return frame.picture(partial(network.show, after, len(before)))
+                return _shown(frame, network, after, codes, len(before))
 
         return picture
 
@@ -419,12 +427,13 @@ class Codec:
         state: State | None = None
         iterations = container.present_iterations
         with torch.inference_mode():
+            codes: list[Tensor] = []
             for index, codes in enumerate(self._codes(container, frame)):
                 state = network.decode_iteration(codes, state, index, overwrite=True)
                 if progress is not None:
                     progress(index + 1, iterations)
             assert state is not None
-            return frame.picture(partial(network.show, state, iterations - 1))
+            return _shown(frame, network, state, codes, iterations - 1)
 
     def _checked_iterations(self, iterations: int | None) -> int:
         if iterations is None:
@@ -434,6 +443,22 @@ class Codec:
                 f"model {self.name} has 1 to {self.iterations} iterations, asked were {iterations}"
             )
         return iterations
+
+
+def _shown(
+    frame: _Frame, network: StripedNetwork, state: State, codes: list[Tensor], iteration: int
+) -> Image.Image:
+    """The picture after an iteration, 0-based, of which these are the codes, or what is known."""
+    filtered_as = iteration if _is_known(codes) else max(0, iteration - 1)
+    return frame.picture(partial(network.show, state, iteration, filtered_as=filtered_as))
+
+
+def _is_known(codes: list[Tensor]) -> bool:
+    """Whether so many codes of an iteration are known that its picture is filtered as its own."""
+    if not codes[0].is_floating_point():
+        return True
+    known = sum(int((grid.abs() == 1).sum()) for grid in codes)
+    return known >= KNOWN_SHARE * sum(grid.numel() for grid in codes)
 
 
 def network_tensors(network: RecurrentNetwork) -> dict[str, Tensor]:

@@ -14,11 +14,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image, PngImagePlugin
+from torch import Tensor
 
 import rnnconv_codec
 from rnnconv_codec import container
 from rnnconv_codec.codec import LARGEST_WEIGHT, Codec
 from rnnconv_codec.container import Container, Header, PixelMode, read_container, write_container
+from rnnconv_codec.entropy.words import WORD_BYTES
 from rnnconv_codec.errors import (
     CodeSegmentError,
     ContainerError,
@@ -31,6 +33,7 @@ from rnnconv_codec.errors import (
 )
 from rnnconv_codec.metrics import psnr
 from rnnconv_codec.networks.config import TodericiConfig
+from rnnconv_codec.networks.recurrent import State
 from rnnconv_codec.training.export import weights_tensors
 from rnnconv_codec.training.model import TrainableCodec
 from rnnconv_codec.weights import ModelFile, load_model_file, save_model_file
@@ -169,6 +172,28 @@ def test_a_golden_file_with_a_partial_iteration_decodes_as_it_did(
     assert codes == expected
     with Image.open(GOLDEN / f"{prefix}part-v1.png") as picture:
         assert np.abs(decoded - pixels(picture)).max() <= 1
+
+
+@pytest.mark.parametrize(("words", "filtered_as"), [(1, 1), (55, 2)])
+def test_a_part_with_few_codes_is_filtered_as_the_iteration_before(
+    words: int, filtered_as: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    codec = Codec.load(GOLDEN / "post-filter.safetensors")
+    data = (GOLDEN / "post-filter-colour-v1.rnc").read_bytes()
+    cut = container.truncate(data, iterations=2, partial_bytes=WORD_BYTES * words)
+    asked: list[int] = []
+    show = codec.network.show
+
+    def noted(state: State, reconstruction: Tensor, iteration: int) -> Tensor:
+        asked.append(iteration)
+        return show(state, reconstruction, iteration)
+
+    monkeypatch.setattr(codec.network, "show", noted)
+    decoded = codec.decode(cut)
+    part = codec.decode_parts(data)(WORD_BYTES * words)
+
+    assert asked == [filtered_as, filtered_as]
+    assert part.tobytes() == decoded.tobytes()
 
 
 def test_parts_of_the_last_iteration_show_what_the_cut_file_shows(

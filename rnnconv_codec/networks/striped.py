@@ -72,7 +72,13 @@ class StripedNetwork:
         return whole[:, :, strip.cells_in(outer, 1)]
 
     def show(
-        self, state: State, iteration: int, strip: Strip, reconstruction: Rows | None = None
+        self,
+        state: State,
+        iteration: int,
+        strip: Strip,
+        reconstruction: Rows | None = None,
+        *,
+        filtered_as: int | None = None,
     ) -> Tensor:
         """A strip (1, 3, rows, W) of `RecurrentNetwork.show`.
 
@@ -81,6 +87,7 @@ class StripedNetwork:
             iteration: 0-based.
             strip: which.
             reconstruction: of the picture; made by `synthesise` if None.
+            filtered_as: the iteration, 0-based, that the post-filter takes it for; None is its own.
         """
         outer = strip.widened(self._network.halos.show)
         if reconstruction is None:
@@ -88,7 +95,8 @@ class StripedNetwork:
         else:
             reconstructed = reconstruction(outer)
         rows = tuple(_rows(tensor, outer) for tensor in state)
-        whole = self._network.show(rows, reconstructed, iteration)
+        which = iteration if filtered_as is None else filtered_as
+        whole = self._network.show(rows, reconstructed, which)
         return whole[:, :, strip.cells_in(outer, 1)]
 
     def code(self, image: Rows, iterations: int, quantise: Quantise) -> Iterator[CodedIteration]:

@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional
+from torch.utils.flop_counter import FlopCounterMode
 
 from rnnconv_codec.entropy import int8
-from rnnconv_codec.entropy.int8 import ISA_LIMITS, Int8Convolution, int8_is_exact
+from rnnconv_codec.entropy.int8 import ISA_LIMITS, Int8Convolution, int8_is_exact, int8_operations
 
 needs_vnni = pytest.mark.skipif(not int8_is_exact(), reason="this processor has no VNNI")
 
@@ -74,3 +75,17 @@ def test_8_bits_are_left_alone_where_torch_does_not_have_them(
     monkeypatch.setattr(int8, "Int8Convolution", missing)
 
     assert not int8_is_exact()
+
+
+@needs_vnni
+def test_8_bit_convolutions_are_counted_as_others() -> None:
+    weight = random_integers(-128, 127, 6, 4, 3, 3)
+    pixels = torch.ones(1, 4, 5, 7)
+    convolution = Int8Convolution(weight.to(torch.int8), torch.zeros(6), torch.ones(6))
+
+    with FlopCounterMode(display=False, custom_mapping=int8_operations()) as counted:
+        convolution(pixels)
+    with FlopCounterMode(display=False) as expected:
+        functional.conv2d(pixels, weight.float(), padding=1)
+
+    assert counted.get_total_flops() == expected.get_total_flops() > 0

@@ -8,8 +8,11 @@ them (and wherever anything else is in doubt) the context model stays with float
 
 from __future__ import annotations
 
+import math
 import os
+from collections.abc import Callable
 from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -68,6 +71,21 @@ class Int8Convolution:
             "",
         )
         return result
+
+
+def int8_operations() -> dict[Any, Callable[..., int]]:
+    """How to count what these convolutions do, for `torch.utils.flop_counter.FlopCounterMode`.
+
+    Empty where torch does not have them.
+    """
+    operator = getattr(torch.ops.onednn, "qconv2d_pointwise", None)
+    return {} if operator is None else {operator: _operations}
+
+
+def _operations(*shapes: Any, out_shape: Any = None, **_: Any) -> int:
+    weight = shapes[3]  # of `qconv2d_pointwise`'s arguments; a multiply-add is two operations
+    operations: int = 2 * math.prod(weight) * math.prod(out_shape) // out_shape[1]
+    return operations
 
 
 @lru_cache(maxsize=1)

@@ -255,6 +255,8 @@ class Codec:
         header = Header(image.width, image.height, mode, len(segments), self.model_id)
         return write_container(Container(header, tuple(segments), metadata or Metadata()))
 
+    # As a decorator it holds while this computes, and not while the caller has an iteration.
+    @torch.inference_mode()
     def encode_iterations(
         self, image: Image.Image, iterations: int | None = None
     ) -> Iterator[EncodedIteration]:
@@ -270,19 +272,18 @@ class Codec:
         total = self._checked_iterations(iterations)
         mode = PixelMode.from_pillow_mode(image.mode)
         frame = _Frame.of(image.width, image.height, mode, self._strips)
-        with torch.inference_mode():
-            coder = SegmentCoder(self._context, frame.strips, frame.padded_width)
-            network = StripedNetwork(self._network, frame.strips)
-            segment = b""
+        coder = SegmentCoder(self._context, frame.strips, frame.padded_width)
+        network = StripedNetwork(self._network, frame.strips)
+        segment = b""
 
-            def quantise(iteration: int, activations: list[Tensor]) -> list[Tensor]:
-                nonlocal segment
-                gains = self._network.rate_gains(iteration)
-                codes, segment = coder.encode(activations, gains)
-                return codes
+        def quantise(iteration: int, activations: list[Tensor]) -> list[Tensor]:
+            nonlocal segment
+            gains = self._network.rate_gains(iteration)
+            codes, segment = coder.encode(activations, gains)
+            return codes
 
-            for step in network.code(partial(_padded_rows, image), total, quantise):
-                yield EncodedIteration(step, segment, frame)
+        for step in network.code(partial(_padded_rows, image), total, quantise):
+            yield EncodedIteration(step, segment, frame)
 
     def decode(
         self,

@@ -109,6 +109,19 @@ def test_more_iterations_are_better_and_larger(tiny_codec: Codec, photograph: Ph
     assert all(len(step.segment) > 50 for step in steps)
 
 
+def test_the_caller_of_an_iteration_is_not_in_inference_mode(
+    tiny_codec: Codec, photograph: Photograph
+) -> None:
+    picture = photograph("astronaut").crop((0, 0, 50, 70))
+
+    for first, second in zip(
+        tiny_codec.encode_iterations(picture), tiny_codec.encode_iterations(picture), strict=True
+    ):
+        assert not torch.is_inference_mode_enabled()
+        assert first.picture.tobytes() == second.picture.tobytes()
+    assert not torch.is_inference_mode_enabled()
+
+
 def test_truncating_equals_encoding_with_fewer_iterations(
     tiny_codec: Codec, photograph: Photograph
 ) -> None:

@@ -286,34 +286,35 @@ def compare(settings: Iterable[Setting], weights: Iterable[str], folder: Path) -
         name: run(setting, out, encode=weights, decode=files)
         for name, (setting, out) in there.items()
     }
-    back = run(
-        *(FIRST, folder / "back"),
-        encode=(),
-        decode={
-            f"{out.name}-{label}": (weights_of(label, weights), out / f"{label}.rnc")
-            for name, (_, out) in there.items()
-            for label in found[name]["meant"]
-        },
-    )
     here = there[FIRST.name][1]
+    # Files of the same bytes are decoded once, as those of the first setting.
+    own = {
+        f"{out.name}-{label}": (weights_of(label, weights), out / f"{label}.rnc")
+        for _, out in there.values()
+        for label in first["meant"]
+        if out == here or not has_same(f"{label}.rnc", out, here)
+    }
+    back = run(FIRST, folder / "back", encode=(), decode=own)["decoded"]
     return [
         Compared(
             *(setting, found[name]["torch"]),
             exact=sum(found[name]["decoded"][key] == expected[key] for key in files),
             files=len(files),
             difference=max(largest_difference(out, here, key) for key in files),
-            identical=sum(
-                (out / f"{label}.rnc").read_bytes() == (here / f"{label}.rnc").read_bytes()
-                for label in found[name]["meant"]
-            ),
+            identical=sum(has_same(f"{label}.rnc", out, here) for label in first["meant"]),
             returned=sum(
-                back["decoded"][f"{out.name}-{label}"] == codes
+                back.get(f"{out.name}-{label}", back[f"{here.name}-{label}"]) == codes
                 for label, codes in found[name]["meant"].items()
             ),
             written=len(found[name]["meant"]),
         )
         for name, (setting, out) in there.items()
     ]
+
+
+def has_same(name: str, one: Path, other: Path) -> bool:
+    """Whether a file of this name has the same content in two folders."""
+    return (one / name).read_bytes() == (other / name).read_bytes()
 
 
 def weights_of(label: str, weights: Iterable[str]) -> str:

@@ -39,7 +39,7 @@ from skimage import data
 ROOT = Path(__file__).resolve().parent.parent
 GOLDEN = ROOT / "tests" / "golden"
 
-GOLDEN_MODELS = {"tiny": "", "rate-aware": "rate-aware-"}
+GOLDEN_MODELS = {"tiny": "", "rate-aware": "rate-aware-", "post-filter": "post-filter-"}
 """Weights, and what the names of their files begin with."""
 
 GOLDEN_BOX = (150, 30, 247, 93)
@@ -108,6 +108,7 @@ SETTINGS = (
     Setting("MKL up to SSE4.2", {"MKL_ENABLE_INSTRUCTIONS": "SSE4_2"}),
     Setting("MKL up to AVX2", {"MKL_ENABLE_INSTRUCTIONS": "AVX2"}),
     Setting("MKL_CBWR=COMPATIBLE", {"MKL_CBWR": "COMPATIBLE"}),
+    Setting("oneDNN allowed bfloat16", {"ONEDNN_DEFAULT_FPMATH_MODE": "BF16"}),
     Setting("context model in float64", context_dtype="float64"),
     Setting("context model in int64", context_dtype="int64"),
     Setting("NCHW in place of channels last", channels_last=False),

@@ -30,6 +30,7 @@ from rnnconv_codec.errors import (
     is_out_of_memory,
 )
 from rnnconv_codec.files import atomic_write, check_output, is_same_file, read_file
+from rnnconv_codec.memory import give_back_freed_memory
 from rnnconv_codec.targets import WHOLE, Target, cut, encode_prepared_to_target
 
 Progress = Callable[[int, int], None]
@@ -110,6 +111,7 @@ class Encoding:
             alpha=self.alpha,
             strip=self.strip,
         )
+        give_back_freed_memory()
 
         from rnnconv_codec.api import load_codec
 

@@ -29,6 +29,7 @@ from rnnconv_codec.errors import (
     is_out_of_memory,
 )
 from rnnconv_codec.files import atomic_write, check_output, is_same_file, make_folder, read_file
+from rnnconv_codec.memory import give_back_freed_memory
 from rnnconv_codec.targets import WHOLE, Target, cut, encode_prepared_to_target
 
 Progress = Callable[[int, int], None]
@@ -111,6 +112,7 @@ class Encoding:
             strip=self.strip,
             max_pixels=limit,
         )
+        give_back_freed_memory()
 
         from rnnconv_codec.api import load_codec
 

@@ -241,7 +241,7 @@ class Codec:
         """
         total = self._checked_iterations(iterations)
         segments: list[bytes] = []
-        for done in self.encode_iterations(picture.pixels, total):
+        for done in self.encode_iterations(picture.pixels, total, overwrite=True):
             segments.append(done.segment)
             if progress is not None:
                 progress(len(segments), total)
@@ -258,13 +258,15 @@ class Codec:
     # As a decorator it holds while this computes, and not while the caller has an iteration.
     @torch.inference_mode()
     def encode_iterations(
-        self, image: Image.Image, iterations: int | None = None
+        self, image: Image.Image, iterations: int | None = None, *, overwrite: bool = False
     ) -> Iterator[EncodedIteration]:
         """Compress a picture step by step, with what a decoder shows after each.
 
         Args:
             image: of mode RGB or L.
             iterations: 1 to the model's maximum, which None stands for.
+            overwrite: take less memory; the picture of an iteration must then be asked for
+                before the next iteration is.
 
         Raises:
             IterationsError: not a number of iterations of this model.
@@ -282,7 +284,8 @@ class Codec:
             codes, segment = coder.encode(activations, gains)
             return codes
 
-        for step in network.code(partial(_padded_rows, image), total, quantise):
+        rows = partial(_padded_rows, image)
+        for step in network.code(rows, total, quantise, overwrite=overwrite):
             yield EncodedIteration(step, segment, frame)
 
     def decode(

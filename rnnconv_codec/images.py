@@ -364,6 +364,7 @@ def _upright_planes(image: Image.Image) -> tuple[Image.Image, Image.Image | None
 
 
 def _split_alpha(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
+    """See `_upright_planes`; `image` may become the picture itself, its info be changed."""
     plane: Image.Image | None = None
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         colours = Image.fromarray(_to_8_bits(image))
@@ -376,7 +377,8 @@ def _split_alpha(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
         with_alpha = image.convert("LA" if mode == "L" else "RGBA")
         colours, plane = with_alpha.convert(mode), with_alpha.getchannel("A")
     else:
-        colours = image.convert(_codec_mode(image))
+        mode = _codec_mode(image)
+        colours = image if image.mode == mode else image.convert(mode)
     colours.info = {
         key: image.info[key] for key in ("icc_profile", "exif", "xmp") if key in image.info
     }

@@ -212,7 +212,7 @@ def _steps(
 ) -> Generator[tuple[bytes, EncodedIteration], None, None]:
     """The file after each iteration, and the iteration."""
     segments: list[bytes] = []
-    for step in codec.encode_iterations(picture.pixels):
+    for step in codec.encode_iterations(picture.pixels, overwrite=True):
         segments.append(step.segment)
         yield codec.pack(picture.pixels, segments, picture.metadata), step
         if progress is not None:

@@ -214,6 +214,23 @@ def test_an_encoder_with_strips_chooses_the_same_codes(
         assert ours.picture.tobytes() == striped.decode(data, iterations=count).tobytes()
 
 
+def test_overwriting_states_changes_no_segment_and_no_picture_that_is_asked_for_in_time(
+    tiny_model: ModelFile, photograph: Photograph
+) -> None:
+    codec = Codec(tiny_model, strips=SMALLEST)
+    picture = photograph("coffee").crop((100, 100, 170, 190))
+
+    pairs = zip(
+        codec.encode_iterations(picture, overwrite=True),
+        codec.encode_iterations(picture),
+        strict=True,
+    )
+
+    for frugal, plain in pairs:
+        assert frugal.segment == plain.segment
+        assert frugal.picture.tobytes() == plain.picture.tobytes()
+
+
 def test_parts_of_an_iteration_are_shown_as_a_cut_file_is(
     tiny_model: ModelFile, photograph: Photograph
 ) -> None:

@@ -99,8 +99,13 @@ class StripedNetwork:
         whole = self._network.show(rows, reconstructed, which)
         return whole[:, :, strip.cells_in(outer, 1)]
 
-    def code(self, image: Rows, iterations: int, quantise: Quantise) -> Iterator[CodedIteration]:
-        """`residual_loop` of a picture, strip by strip. Codes may be of any type."""
+    def code(
+        self, image: Rows, iterations: int, quantise: Quantise, *, overwrite: bool = False
+    ) -> Iterator[CodedIteration]:
+        """`residual_loop` of a picture, strip by strip. Codes may be of any type.
+
+        With `overwrite`, iterations lose their states once the next one is asked for.
+        """
         encoder_state: State | None = None
         before: CodedIteration | None = None
         for index in range(iterations):
@@ -109,7 +114,9 @@ class StripedNetwork:
             codes = quantise(index, activations)
             del activations
             # No other name for the state: it would be kept for an iteration more.
-            before = CodedIteration(index, codes, self, before.state if before else None)
+            before = CodedIteration(
+                index, codes, self, before.state if before else None, overwrite=overwrite
+            )
             yield before
 
     def _assembled(
@@ -159,15 +166,23 @@ class CodedIteration:
         codes: of each grid.
         network: that decodes them.
         state_before: of its decoder, None in the first pass.
+        overwrite: `state` may take the place of `state_before`.
     """
 
     def __init__(
-        self, index: int, codes: list[Tensor], network: StripedNetwork, state_before: State | None
+        self,
+        index: int,
+        codes: list[Tensor],
+        network: StripedNetwork,
+        state_before: State | None,
+        *,
+        overwrite: bool = False,
     ) -> None:
         self.index = index
         self.codes = codes
         self._network = network
         self._before = state_before
+        self._overwrite = overwrite
         self._state: State | None = None
         self._made: tuple[Strip, Tensor] | None = None
 
@@ -175,7 +190,9 @@ class CodedIteration:
     def state(self) -> State:
         """The decoder's state after these codes, made when it is first asked for."""
         if self._state is None:
-            self._state = self._network.decode_iteration(self.codes, self._before, self.index)
+            self._state = self._network.decode_iteration(
+                self.codes, self._before, self.index, overwrite=self._overwrite
+            )
             self._before = None
         return self._state
 

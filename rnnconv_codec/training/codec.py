@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +14,7 @@ from rnnconv_codec.networks.config import CompactConfig, TodericiConfig
 from rnnconv_codec.networks.transform import LinearTransform
 from rnnconv_codec.training.config import TrainingConfig, to_settings
 from rnnconv_codec.training.graft import graft
-from rnnconv_codec.training.model import TrainableCodec, code_batch, costs
+from rnnconv_codec.training.model import Coded, TrainableCodec, code_batch, costs
 from rnnconv_codec.training.session import (
     Report,
     Stretch,
@@ -155,11 +156,22 @@ def _role(name: str) -> str:
     return "dequantisers" if "dequantiser" in layer else "synthesis"
 
 
-def validate(codec: TrainableCodec, crops: list[Tensor], ms_ssim_weight: float = 0.0) -> Report:
+def validate(
+    codec: TrainableCodec,
+    crops: list[Tensor],
+    ms_ssim_weight: float = 0.0,
+    view: Callable[[Coded], Coded] = lambda coded: coded,
+) -> Report:
     """Mean bpp and PSNR of each iteration over the crops, and the mean over iterations of log J.
 
     With a weight of MS-SSIM also `log_j_mixed`, of the cost that is trained; `log_j` is always
     that of MSE, so that runs can be compared.
+
+    Args:
+        codec: what is validated.
+        crops: each (1, 3, H, W) in [-1, 1].
+        ms_ssim_weight: of the cost that is trained.
+        view: what is done to coded pictures before they are measured.
     """
     batches = [
         torch.cat(crops[first : first + VALIDATION_BATCH]).contiguous(
@@ -173,7 +185,7 @@ def validate(codec: TrainableCodec, crops: list[Tensor], ms_ssim_weight: float =
     means = {name: [0.0] * iterations for name in weights}
     for batch in batches:
         share = len(batch) / len(crops)
-        coded = code_batch(codec, batch, network_gradient=False)
+        coded = view(code_batch(codec, batch, network_gradient=False))
         for index, reconstruction in enumerate(coded.reconstructions):
             bpp[index] += share * float(coded.rates[index].mean())
             decibel[index] += share * float(psnr(reconstruction, batch).mean())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import math
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -17,9 +17,9 @@ from rnnconv_codec.networks.config import (
     config_to_dict,
 )
 from rnnconv_codec.networks.post_filter import PostFilter
-from rnnconv_codec.training.codec import VALIDATION_BATCH
+from rnnconv_codec.training.codec import validate
 from rnnconv_codec.training.config import TrainingConfig
-from rnnconv_codec.training.model import Coded, TrainableCodec, code_batch, costs, distortions
+from rnnconv_codec.training.model import Coded, TrainableCodec, code_batch, distortions
 from rnnconv_codec.training.session import (
     Report,
     Stretch,
@@ -28,7 +28,6 @@ from rnnconv_codec.training.session import (
     train_stage,
 )
 from rnnconv_codec.training.trainer import ParameterGroup, State, load_parameters
-from rnnconv_codec.training.transform import psnr
 
 STAGE = "post-filter"
 STAGE_BEFORE = "joint"
@@ -95,13 +94,20 @@ def train_post_filter(stretch: Stretch) -> None:
             coded = code_batch(codec, image, network_gradient=False)
         return distortion_ratio(codec, image, coded, config)
 
+    with torch.no_grad():
+        without = validate(codec, stretch.crops)["psnr"]
+    assert isinstance(without, list)
+
+    def measure() -> Report:
+        """As in stage `joint`, of shown pictures; and what they gain in dB, on average."""
+        report = validate(codec, stretch.crops, config.ms_ssim_weight, partial(shown, codec))
+        filtered = report["psnr"]
+        assert isinstance(filtered, list)
+        gains = [after - before for after, before in zip(filtered, without, strict=True)]
+        return {**report, "gain": sum(gains) / len(gains)}
+
     groups = [ParameterGroup("post-filter", list(post_filter.parameters()), config.learning_rate)]
-    train_stage(
-        stretch,
-        Trained(post_filter, groups, progress, state),
-        loss,
-        lambda: validate(codec, stretch.crops, config),
-    )
+    train_stage(stretch, Trained(post_filter, groups, progress, state), loss, measure)
 
 
 def shown(codec: TrainableCodec, coded: Coded) -> Coded:
@@ -129,38 +135,6 @@ def distortion_ratio(
     filtered = distortions(codec.config, image, pictures, config.ms_ssim_weight)
     ratios = [d / d_0 for d, d_0 in zip(filtered, without, strict=True)]
     return torch.stack(ratios).mean()
-
-
-def validate(codec: TrainableCodec, crops: list[Tensor], config: TrainingConfig) -> Report:
-    """Mean bpp and PSNR of each iteration of the shown pictures, what the filter gains, log J.
-
-    `gain` is in dB of PSNR, mean over the iterations. `log_j` and `log_j_mixed` are those of
-    stage `joint`, of the shown pictures.
-    """
-    iterations = codec.config.iterations
-    bpp, decibel = ([0.0] * iterations for _ in range(2))
-    gain = 0.0
-    weights = {"log_j": 0.0}
-    if config.ms_ssim_weight:
-        weights["log_j_mixed"] = config.ms_ssim_weight
-    means = {name: [0.0] * iterations for name in weights}
-    for first in range(0, len(crops), VALIDATION_BATCH):
-        batch = torch.cat(crops[first : first + VALIDATION_BATCH])
-        batch = batch.contiguous(memory_format=torch.channels_last)
-        share = len(batch) / len(crops)
-        coded = code_batch(codec, batch, network_gradient=False)
-        filtered = shown(codec, coded)
-        for index, picture in enumerate(filtered.reconstructions):
-            with_filter = float(psnr(picture, batch).mean())
-            bpp[index] += share * float(coded.rates[index].mean())
-            decibel[index] += share * with_filter
-            without = float(psnr(coded.reconstructions[index], batch).mean())
-            gain += share * (with_filter - without) / iterations
-        for name, weight in weights.items():
-            for index, value in enumerate(costs(codec.config, batch, filtered, weight)):
-                means[name][index] += share * float(value)
-    logs = {name: sum(map(math.log, values)) / iterations for name, values in means.items()}
-    return {"bpp": bpp, "psnr": decibel, "gain": gain, **logs}
 
 
 def with_post_filter(before: State, post_filter: State) -> TrainableCodec:

@@ -4,7 +4,8 @@
 # make venv     only the environment, in .venv
 # make results  docs/RESULTS.md: KODAK=DIR DEV=DIR, and WEIGHTS="NAME NAME" if not all of the box
 # make speed    the benchmark for it: KODAK=DIR; nothing else should run
-# make bench    speed and memory by size, threads and part; nothing else should run
+# make fuzz     the container parser and the decoder, FUZZ_SECONDS each; stops at a crash
+# make bench    docs/PERFORMANCE.md: speed and memory by size, threads and part; nothing else should run
 
 # The first torch to be installed decides how much is downloaded: pinned, it is the one that was
 # tested; unpinned, pip may pull gigabytes of GPU libraries. Another one: make TORCH=torch==2.9.0
@@ -18,10 +19,13 @@ STAMP := $(VENV)/.installed
 WEIGHTS ?= compact-mse compact-msssim
 MEASURED := measured
 
+# For each of the two targets.
+FUZZ_SECONDS ?= 300
+
 # Half an hour on two cores. Less: make bench BENCH="--megapixels 0.4,3"
 BENCH ?=
 
-.PHONY: all bench venv test lint demo man results speed clean
+.PHONY: all bench venv test lint demo man results speed fuzz clean
 all: test
 
 venv: $(STAMP)
@@ -63,7 +67,18 @@ speed: $(STAMP)
 bench: $(STAMP)
 	mkdir -p $(MEASURED)
 	$(BIN)/python benchmarks/speed.py --json $(MEASURED)/speed.json $(BENCH)
+	$(BIN)/python scripts/write_performance.py --bench $(MEASURED)/speed.json \
+		$(addprefix --paired ,$(wildcard $(MEASURED)/paired.json))
+
+# What is found goes to fuzz/found, and from there by hand to fuzz/corpus (-merge=1) or fuzz/crashes.
+fuzz: $(STAMP)
+	$(BIN)/python -m pip install --quiet -e ".[fuzz]"
+	for target in container decoder; do \
+		mkdir -p fuzz/found/$$target && \
+		$(BIN)/python -m fuzz.run $$target fuzz/found/$$target fuzz/corpus/$$target \
+			-max_total_time=$(FUZZ_SECONDS) -artifact_prefix=fuzz/found/$$target- || exit 1; \
+	done
 
 clean:
-	rm -rf $(VENV) demo $(MEASURED) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf fuzz/found $(VENV) demo $(MEASURED) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -20,7 +20,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from rnnconv_codec.codec import HALF_RANGE, Codec
+from rnnconv_codec.codec import HALF_RANGE, KNOWN_SHARE, Codec
 from rnnconv_codec.container import inspect, truncate
 from rnnconv_codec.entropy.words import WORD_BYTES
 from rnnconv_codec.evaluation.measure import find_images
@@ -40,10 +40,13 @@ def crop(image: Image.Image, side: int) -> Image.Image:
     return image.crop((left, top, min(image.width, left + side), min(image.height, top + side)))
 
 
-def picture_of(codec: Codec, state: State, iteration: int, size: tuple[int, int]) -> Image.Image:
-    """What the decoder shows after `iteration`, counted from 0."""
+def picture_of(
+    codec: Codec, state: State, iteration: int, filtered_as: int, size: tuple[int, int]
+) -> Image.Image:
+    """What the decoder shows after `iteration`, counted from 0, filtered as another one."""
     width, height = size
-    output = codec.network.synthesise(state, iteration)[0, :, :height, :width]
+    reconstruction = codec.network.synthesise(state, iteration)
+    output = codec.network.show(state, reconstruction, filtered_as)[0, :, :height, :width]
     levels = ((output + 1) * HALF_RANGE).round().clamp(0, 255).to(torch.uint8)
     return Image.fromarray(np.ascontiguousarray(levels.permute(1, 2, 0).numpy()))
 
@@ -59,18 +62,23 @@ def measure(codec: Codec, image: Image.Image) -> Gains:
     with torch.inference_mode():
         for iteration, codes in enumerate(whole):
 
-            def quality(codes: list[Tensor], state: State | None, iteration: int) -> float:
+            def quality(
+                codes: list[Tensor], state: State | None, iteration: int, known: float = 1
+            ) -> float:
                 after = codec.network.decode_iteration(codes, state, iteration)
-                return psnr(picture_of(codec, after, iteration, image.size), image)
+                filtered_as = iteration - (known < KNOWN_SHARE)
+                return psnr(picture_of(codec, after, iteration, filtered_as, image.size), image)
 
             for share in SHARES if iteration else ():
                 words = int(share * lengths[iteration]) // WORD_BYTES
                 cut = truncate(data, iterations=iteration, partial_bytes=words * WORD_BYTES)
                 expected = codec.decode_codes(cut)[-1]
                 probable = [torch.where(grid > 0, 1.0, -1.0) for grid in expected]
+                known = sum(float((grid.abs() == 1).sum()) for grid in expected)
+                known /= sum(grid.numel() for grid in expected)
                 gains[iteration + 1, share] = (
-                    quality(expected, state, iteration) - before,
-                    quality(probable, state, iteration) - before,
+                    quality(expected, state, iteration, known) - before,
+                    quality(probable, state, iteration, known) - before,
                 )
             before = quality(codes, state, iteration)
             state = codec.network.decode_iteration(codes, state, iteration)

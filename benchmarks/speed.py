@@ -247,6 +247,24 @@ def linearity(rows: list[dict[str, Any]], name: str) -> float | None:
     return float(np.abs(seconds / (slope * pixels) - 1).max())
 
 
+def machine_name() -> str:
+    """The processor, how many cores there are, and what computes on them."""
+    import torch
+
+    processor = platform.processor() or platform.machine()
+    information = Path("/proc/cpuinfo")
+    if information.exists():
+        for line in information.read_text().splitlines():
+            if line.startswith("model name"):
+                processor = line.split(":", 1)[1].strip()
+                break
+    capability = torch.backends.cpu.get_cpu_capability()
+    return (
+        f"{processor} ({capability}), {os.cpu_count()} cores, {platform.system()}, "
+        f"Python {platform.python_version()}, PyTorch {torch.__version__}"
+    )
+
+
 def in_a_process(megapixels: float, threads: int, runs: int) -> dict[str, Any]:
     """`measure_warm` with the memory of a fresh process."""
     command = [sys.executable, __file__, "--one", str(megapixels), str(threads), str(runs)]
@@ -303,8 +321,13 @@ def main() -> None:
         listed = (f"{n} {t['encode']:.3f} / {t['decode']:.3f} s" for n, t in found.items())
         print(f"{label}, Pillow, encode / decode: " + ", ".join(listed))
     if options.json is not None:
-        machine = {"cores": os.cpu_count(), "machine": platform.machine()}
-        result = {"warm": rows, "fit": fits, "start": start, "others": others, **machine}
+        result = {
+            "machine": machine_name(),
+            "warm": rows,
+            "fit": fits,
+            "start": start,
+            "others": others,
+        }
         options.json.write_text(json.dumps(result, indent=1) + "\n")
 
 

@@ -3,7 +3,8 @@
 The payload is a whole image file: lossless WebP, which was the smaller one on every matte that was
 tried (`docs/FORMAT.md`), or a PNG where a side is too long for WebP. Both say their size in a
 few bytes at a fixed place, so a payload that would unpack to more pixels than the picture has is
-refused before anything is unpacked.
+refused before anything is unpacked. Pillow might read another size than those bytes say (a PNG with
+two headers has two), so what it is about to unpack is checked, too.
 """
 
 from __future__ import annotations
@@ -32,6 +33,9 @@ _WEBP_HEADER_OFFSET = 20
 _WEBP_SIGNATURE = 0x2F
 _WEBP_SIDE_BITS = 14
 
+# Pillow's modes of the two codings; the second of WebP has an alpha channel of its own, unused.
+_MODES = {"PNG": ("L",), "WEBP": ("RGB", "RGBA")}
+
 
 def encode_alpha(plane: Image.Image) -> bytes:
     """The payload of an alpha chunk with this plane, of mode "L": 0 transparent, 255 opaque."""
@@ -59,8 +63,10 @@ def decode_alpha(payload: bytes, size: tuple[int, int]) -> Image.Image:
             # The size is the picture's, which has been accepted.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             with Image.open(io.BytesIO(payload), formats=(coding,)) as image:
+                if image.size != size or image.mode not in _MODES[coding]:
+                    raise AlphaChunkError("the alpha chunk contradicts itself")
                 image.load()
-    except MemoryError:
+    except (MemoryError, AlphaChunkError):
         raise
     except Exception as error:  # Pillow's parsers let almost any exception out on damaged files
         raise AlphaChunkError(f"the alpha chunk cannot be decoded: {error}") from error

@@ -8,7 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rnnconv_codec.container import inspect
+from rnnconv_codec.container import DEFAULT_MAX_PIXELS, inspect
 from rnnconv_codec.targets import Target, cut, encode_to_target
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ def encode(
     weights: str | os.PathLike[str] | None = None,
     alpha: str = "lossless",
     strip: Collection[str] = (),
+    max_pixels: int = DEFAULT_MAX_PIXELS,
 ) -> bytes:
     """Compress a picture of any Pillow mode; return the content of an `.rnc` file.
 
@@ -40,13 +41,16 @@ def encode(
     path of a weights file; None stands for the default ones. The picture is stored as 8-bit RGB or
     grey, upright; `ConversionWarning` tells what that leaves behind. `alpha` is "lossless",
     "drop" or a CSS colour such as "#ffffff" to blend transparent pixels with. `strip` has the
-    names of metadata to leave out, of "icc", "exif" and "xmp".
+    names of metadata to leave out, of "icc", "exif" and "xmp". Pictures of more than `max_pixels`
+    are refused before their pixels are loaded.
 
     Raises `IterationsError`, `TargetError`, `ImageSizeError`, `ImageFormatError`,
     `ArgumentError`, `QualityError`, `MissingExtraError` or a `WeightsError`.
     """
     target = Target(iterations, bpp, size, psnr, ms_ssim)
-    return encode_to_target(load_codec(weights), image, target, alpha=alpha, strip=strip)
+    return encode_to_target(
+        load_codec(weights), image, target, alpha=alpha, strip=strip, max_pixels=max_pixels
+    )
 
 
 def decode(
@@ -56,6 +60,7 @@ def decode(
     bpp: float | None = None,
     size: int | None = None,
     weights: str | os.PathLike[str] | None = None,
+    max_pixels: int = DEFAULT_MAX_PIXELS,
 ) -> Image.Image:
     """Decompress the content of an `.rnc` file into a picture of mode "RGB", "L", "RGBA" or "LA".
 
@@ -63,12 +68,13 @@ def decode(
     `bpp` (bits per pixel) or bytes `size` of the file to use. None stands for all of it. `weights`
     None takes the installed weights that the file was written with. A file that was cut gives the
     picture so far and a `TruncatedFileWarning`. ICC, EXIF and XMP are in the picture's `info`.
+    Pictures of more than `max_pixels` are refused before anything is allocated for them.
 
-    Raises `IterationsError`, `TargetError`, a `ContainerError` or a `WeightsError`, of which
-    `ModelMismatchError` says that the file was written with other weights.
+    Raises `IterationsError`, `TargetError`, `ImageSizeError`, a `ContainerError` or a
+    `WeightsError`, of which `ModelMismatchError` says that the file was written with other weights.
     """
     data = cut(data, Target(iterations, bpp, size))
-    return codec_for(data, weights).decode(data)
+    return codec_for(data, weights).decode(data, max_pixels=max_pixels)
 
 
 def codec_for(data: bytes, weights: str | os.PathLike[str] | None = None) -> Codec:

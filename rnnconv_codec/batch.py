@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, Protocol
 
-from rnnconv_codec.container import FileInfo, inspect
+from rnnconv_codec.container import DEFAULT_MAX_PIXELS, FileInfo, inspect
 from rnnconv_codec.errors import (
     OUT_OF_MEMORY,
     ArgumentError,
@@ -24,12 +24,11 @@ from rnnconv_codec.errors import (
     LargerOutputWarning,
     ModelMismatchError,
     OutputExistsError,
-    OutputFileError,
     RnncodecError,
     RnncodecWarning,
     is_out_of_memory,
 )
-from rnnconv_codec.files import atomic_write, check_output, is_same_file, read_file
+from rnnconv_codec.files import atomic_write, check_output, is_same_file, make_folder, read_file
 from rnnconv_codec.memory import give_back_freed_memory
 from rnnconv_codec.targets import WHOLE, Target, cut, encode_prepared_to_target
 
@@ -104,12 +103,14 @@ class Encoding:
         Warns:
             LargerOutputWarning: it is larger than the image file.
         """
-        from rnnconv_codec.images import DEFAULT_MAX_PIXELS, open_image, prepare_picture
+        from rnnconv_codec.images import open_image, prepare_picture
 
+        limit = self.max_pixels or DEFAULT_MAX_PIXELS
         picture = prepare_picture(
-            open_image(data, max_pixels=self.max_pixels or DEFAULT_MAX_PIXELS, name=name),
+            open_image(data, max_pixels=limit, name=name),
             alpha=self.alpha,
             strip=self.strip,
+            max_pixels=limit,
         )
         give_back_freed_memory()
 
@@ -159,12 +160,7 @@ class Decoding:
         data = cut(data, self.target)
 
         from rnnconv_codec.api import codec_for
-        from rnnconv_codec.images import (
-            DEFAULT_MAX_PIXELS,
-            extract_metadata,
-            image_bytes,
-            strip_metadata,
-        )
+        from rnnconv_codec.images import extract_metadata, image_bytes, strip_metadata
 
         use_threads(self.threads)
         codec = codec_for(data, self.weights)
@@ -311,18 +307,11 @@ def _tasks(
                 continue
             if job.source.is_dir():
                 raise InputFileError(f"{job.source} is a directory: use --recursive")
-            _make_folder(job.output.parent)
+            make_folder(job.output.parent)
             check_output(job.output, force=overwrite)
             yield Task(job, read_file(job.source))
         except (RnncodecError, OSError) as error:
             early.append(Report(job, "failed", Outcome(error=str(error))))
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputFileError(f"cannot make the folder {folder}: {error.strerror}") from error
 
 
 def _written(job: Job, outcome: Outcome, *, overwrite: bool) -> Report:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -17,6 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from rnnconv_codec.container import (
+    DEFAULT_MAX_PIXELS,
     Container,
     Header,
     Metadata,
@@ -27,7 +29,6 @@ from rnnconv_codec.container import (
 from rnnconv_codec.entropy.integer_model import CONTEXT_PREFIX, IntegerContextModel
 from rnnconv_codec.entropy.segments import SegmentCoder
 from rnnconv_codec.errors import (
-    ImageSizeError,
     IterationsError,
     ModelMismatchError,
     TruncatedFileWarning,
@@ -35,10 +36,10 @@ from rnnconv_codec.errors import (
 )
 from rnnconv_codec.images import (
     ALPHA_LOSSLESS,
-    DEFAULT_MAX_PIXELS,
     PreparedPicture,
     attach_alpha,
     attach_metadata,
+    check_size,
     prepare_picture,
 )
 from rnnconv_codec.networks.config import NetworkConfig
@@ -57,9 +58,29 @@ Progress = Callable[[int, int], None]
 """Called after each iteration with the iterations done and their total."""
 
 NETWORK_PREFIX = "network."
+SCALE_SUFFIX = "_scale"
+
+LARGEST_WEIGHT = 2.0**16
+"""No number of a network may be larger.
+
+Trained ones are far below: the largest of all weights files here is a state scale of 273, and
+without the scales it is 34. With numbers up to here no sum of the decoder can leave float32 and
+become an infinity, whose pixels would be anything.
+"""
+
+LEAST_SCALE = 2.0**-16
+"""No scale of a network may be smaller, as it divides by them; trained ones are above 0.05."""
 
 HALF_RANGE = 127.5
 """Pixels 0..255 are x = p / HALF_RANGE - 1 in the network."""
+
+
+KNOWN_SHARE = 0.4
+"""Of the codes of a partial iteration: with fewer, the post-filter takes it for the one before.
+
+The filter expects the error that an iteration leaves, and a part leaves more. Which of the two is
+better changes between 0.2 and 0.6 (`benchmarks/cuts.py`), by less than 0.1 dB.
+"""
 
 
 @dataclass(frozen=True)
@@ -111,7 +132,7 @@ class EncodedIteration:
     def picture(self) -> Image.Image:
         """What a decoder shows after this iteration. Made when it is asked for."""
         with torch.inference_mode():
-            return self.frame.picture(self.step.reconstruction)
+            return self.frame.picture(self.step.shown)
 
 
 class Codec:
@@ -181,6 +202,7 @@ class Codec:
         progress: Progress | None = None,
         alpha: str = ALPHA_LOSSLESS,
         strip: Collection[str] = (),
+        max_pixels: int = DEFAULT_MAX_PIXELS,
     ) -> bytes:
         """Compress a picture.
 
@@ -190,6 +212,7 @@ class Codec:
             progress: called after each iteration.
             alpha: "lossless", "drop" or a CSS colour to blend transparent pixels with.
             strip: metadata to leave out, of "icc", "exif" and "xmp".
+            max_pixels: refuse larger pictures before their pixels are loaded.
 
         Returns:
             The content of an `.rnc` file.
@@ -201,7 +224,7 @@ class Codec:
             ArgumentError: `alpha` or `strip` is none of these.
         """
         self._checked_iterations(iterations)
-        picture = prepare_picture(image, alpha=alpha, strip=strip)
+        picture = prepare_picture(image, alpha=alpha, strip=strip, max_pixels=max_pixels)
         return self.encode_prepared(picture, iterations=iterations, progress=progress)
 
     def encode_prepared(
@@ -306,10 +329,7 @@ class Codec:
                 )
             segments = container.segments[:iterations]
             container = replace(container, segments=segments, partial=None)
-        if header.width * header.height > max_pixels:
-            raise ImageSizeError(
-                f"the picture has {header.width}x{header.height} pixels, the limit is {max_pixels}"
-            )
+        check_size((header.width, header.height), max_pixels=max_pixels)
         if iterations is None and container.is_cut:
             warnings.warn(
                 f"the file is cut: {available} of {header.iterations} iterations decoded",
@@ -321,11 +341,14 @@ class Codec:
         attach_metadata(picture, container.metadata)
         return picture
 
-    def decode_parts(self, data: bytes) -> Callable[[int], Image.Image]:
+    def decode_parts(
+        self, data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS
+    ) -> Callable[[int], Image.Image]:
         """What a file shows if it ends inside its last iteration, for many places to end.
 
         Args:
             data: content of an `.rnc` file of whole iterations.
+            max_pixels: refuse larger pictures before anything is allocated.
 
         Returns:
             A function from the bytes that are kept of the last segment, whole words, to the
@@ -334,9 +357,11 @@ class Codec:
         Raises:
             ContainerError: the file is damaged.
             ModelMismatchError: it was written with another model.
+            ImageSizeError: the picture is larger than `max_pixels`.
         """
         container = read_container(data)
         header = container.header
+        check_size((header.width, header.height), max_pixels=max_pixels)
         *before, last = container.segments
         frame = self._frame(header)
         coder = self._segment_decoder(header, frame)
@@ -351,20 +376,28 @@ class Codec:
             with torch.inference_mode():
                 codes = coder.fork().decode_cut(last[:length])
                 after = network.decode_iteration(codes, state, len(before))
-                return frame.picture(partial(network.synthesise, after, len(before)))
+                return _shown(frame, network, after, codes, len(before))
 
         return picture
 
-    def decode_codes(self, data: bytes) -> list[list[Tensor]]:
+    def decode_codes(
+        self, data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS
+    ) -> list[list[Tensor]]:
         """The codes of a file: per iteration and grid (1, C, h, w), -1.0 or +1.0.
 
         Of a partial iteration, the codes that are not known have their expected values.
 
+        Args:
+            data: content of an `.rnc` file.
+            max_pixels: refuse larger pictures before anything is allocated.
+
         Raises:
             ContainerError: the file is damaged.
             ModelMismatchError: it was written with another model.
+            ImageSizeError: the picture is larger than `max_pixels`.
         """
         container = read_container(data)
+        check_size((container.header.width, container.header.height), max_pixels=max_pixels)
         with torch.inference_mode():
             found = self._codes(container, self._frame(container.header))
             return [[grid.float() for grid in grids] for grids in found]
@@ -398,12 +431,13 @@ class Codec:
         state: State | None = None
         iterations = container.present_iterations
         with torch.inference_mode():
+            codes: list[Tensor] = []
             for index, codes in enumerate(self._codes(container, frame)):
                 state = network.decode_iteration(codes, state, index, overwrite=True)
                 if progress is not None:
                     progress(index + 1, iterations)
             assert state is not None
-            return frame.picture(partial(network.synthesise, state, iterations - 1))
+            return _shown(frame, network, state, codes, iterations - 1)
 
     def _checked_iterations(self, iterations: int | None) -> int:
         if iterations is None:
@@ -413,6 +447,22 @@ class Codec:
                 f"model {self.name} has 1 to {self.iterations} iterations, asked were {iterations}"
             )
         return iterations
+
+
+def _shown(
+    frame: _Frame, network: StripedNetwork, state: State, codes: list[Tensor], iteration: int
+) -> Image.Image:
+    """The picture after an iteration, 0-based, of which these are the codes, or what is known."""
+    filtered_as = iteration if _is_known(codes) else max(0, iteration - 1)
+    return frame.picture(partial(network.show, state, iteration, filtered_as=filtered_as))
+
+
+def _is_known(codes: list[Tensor]) -> bool:
+    """Whether so many codes of an iteration are known that its picture is filtered as its own."""
+    if not codes[0].is_floating_point():
+        return True
+    known = sum(int((grid.abs() == 1).sum()) for grid in codes)
+    return known >= KNOWN_SHARE * sum(grid.numel() for grid in codes)
 
 
 def network_tensors(network: RecurrentNetwork) -> dict[str, Tensor]:
@@ -439,8 +489,17 @@ def _checked_tensors(model: ModelFile, expected: Mapping[str, Tensor]) -> dict[s
                 f"weights {model.name}: no float32 {NETWORK_PREFIX}{name} of shape "
                 f"{tuple(parameter.shape)}"
             )
-        if not bool(torch.isfinite(tensor).all()):
+        largest = float(tensor.abs().max())
+        if not math.isfinite(largest):
             raise WeightsFormatError(f"weights {model.name}: {name} is not finite")
+        if largest > LARGEST_WEIGHT:
+            raise WeightsFormatError(
+                f"weights {model.name}: {name} has numbers beyond {LARGEST_WEIGHT:g}"
+            )
+        if name.endswith(SCALE_SUFFIX) and float(tensor.min()) < LEAST_SCALE:
+            raise WeightsFormatError(
+                f"weights {model.name}: {name} has scales below {LEAST_SCALE:g}"
+            )
         tensors[name] = tensor
     unknown = [
         name

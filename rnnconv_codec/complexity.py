@@ -12,6 +12,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from rnnconv_codec.codec import Codec
+from rnnconv_codec.entropy.int8 import int8_operations
 
 COUNTED_SIZE = 32
 """Side of the picture that is coded; a multiple of every stride, so that nothing is padded."""
@@ -39,6 +40,7 @@ _PARTS = {
     "synthesis": "synthesis",
     "loop_filter": "in-loop filter",
     "output": "synthesis",
+    "post_filter": "post-filter",
 }
 
 
@@ -95,7 +97,7 @@ def modules_by_part(network: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 
 
 def _count(codec: Codec, run: Callable[[], object]) -> Cost:
-    counter = FlopCounterMode(display=False)
+    counter = FlopCounterMode(display=False, custom_mapping=int8_operations())
     counts: dict[str, float] = dict.fromkeys(dict.fromkeys(_PARTS.values()), 0)
     with _counted_modules(codec.network, counter, counts), counter:
         run()

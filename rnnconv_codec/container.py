@@ -41,6 +41,9 @@ FORMAT_VERSION = 1
 MAX_DIMENSION = 65535
 """The largest width and the largest height, in pixels."""
 
+DEFAULT_MAX_PIXELS = 100_000_000
+"""The largest picture that is opened, in pixels: small files can declare gigantic ones."""
+
 MAX_ITERATIONS = 255
 """The most iterations a file can declare: the field has one byte."""
 

@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
+import platform
+import re
 import secrets
 import stat
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from pathlib import Path
 
 from rnnconv_codec.errors import InputFileError, OutputExistsError, OutputFileError
+
+if sys.platform != "win32":
+    import fcntl
 
 # The permissions asked for when a file is created; the process's umask takes its bits away.
 _NEW_FILE_PERMISSIONS = 0o666
 # O_BINARY exists on Windows only, where without it every 0x0A would become 0x0D 0x0A.
 _CREATE_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
 _TEMPORARY_NAME_BYTES = 8
+_MOST_FOLDERS_REMEMBERED = 1024
 
 
 def read_file(path: str | os.PathLike[str]) -> bytes:
@@ -37,6 +46,17 @@ def is_same_file(first: Path, second: Path) -> bool:
         return first.samefile(second)
     except (OSError, ValueError):
         return False
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it, if they are missing.
+
+    Raises `OutputFileError` if that cannot be done.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputFileError(f"cannot make the folder {folder}: {_reason(error)}") from error
 
 
 def check_output(path: str | os.PathLike[str], *, force: bool) -> None:
@@ -74,6 +94,9 @@ def atomic_write(
     new one gets the umask's default. A symbolic link stays, and the file it points to is
     written. Special files (`/dev/null`, a FIFO) are written directly, with or without `force`.
 
+    A process that is killed cannot remove its temporary file. The next one that writes to the
+    folder does; see `_remove_abandoned`.
+
     Raises `OutputExistsError` if a file is there already and `force` is not set, and
     `OutputFileError` for everything else that keeps the data from being written.
     """
@@ -97,25 +120,90 @@ def atomic_write(
 def _write_and_rename(
     target: Path, parts: Iterable[bytes], permissions: int | None, *, force: bool
 ) -> None:
+    _remove_abandoned(target.parent)
     # The name does not contain the target's: that could make it too long for the file system.
-    temporary = target.parent / f".rnncodec-{secrets.token_hex(_TEMPORARY_NAME_BYTES)}.tmp"
+    token = secrets.token_hex(_TEMPORARY_NAME_BYTES)
+    temporary = target.parent / f".rnncodec-{_host()}-{token}.tmp"
     try:
-        # Not tempfile.mkstemp, whose files only their owner may read.
-        descriptor = os.open(temporary, _CREATE_FLAGS, _NEW_FILE_PERMISSIONS)
-        with os.fdopen(descriptor, "wb") as stream:
+        with os.fdopen(_create_locked(temporary), "wb") as stream:
             stream.writelines(parts)
             stream.flush()
             os.fsync(stream.fileno())
-        if permissions is not None:
-            temporary.chmod(permissions)
-        if force:
-            temporary.replace(target)
-        else:
-            _move_to_free_name(temporary, target)
+            if permissions is not None:
+                temporary.chmod(permissions)
+            if sys.platform != "win32":  # open, and so locked, until it has its name
+                _move(temporary, target, force=force)
+        if sys.platform == "win32":  # where an open file cannot be renamed
+            _move(temporary, target, force=force)
     except BaseException:
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise
+
+
+def _create_locked(temporary: Path) -> int:
+    """Create a file; returns its descriptor, which holds its lock for as long as it is open."""
+    while True:
+        # Not tempfile.mkstemp, whose files only their owner may read.
+        descriptor = os.open(temporary, _CREATE_FLAGS, _NEW_FILE_PERMISSIONS)
+        if sys.platform == "win32":
+            return descriptor
+        # Where a file system has no locks, nothing is ever taken as abandoned.
+        with contextlib.suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if os.path.lexists(temporary):
+            return descriptor
+        # Another process found it before it was locked, and took it as abandoned.
+        os.close(descriptor)
+
+
+@lru_cache(_MOST_FOLDERS_REMEMBERED)
+def _remove_abandoned(folder: Path) -> None:
+    """Remove temporary files of processes of this machine that were killed.
+
+    Which these are, the locks say: the system lifts those of a dead process, whatever killed it,
+    and no other process takes its place, as it may take its number. The name of the machine is
+    part of a file's, because a network file system may keep locks from other machines. Looks once
+    into each folder; whatever cannot be removed, or not be locked (there are no such locks in
+    Windows), stays.
+    """
+    if sys.platform == "win32":
+        return
+    name = re.compile(rf"\.rnncodec-{_host()}-[0-9a-f]{{{2 * _TEMPORARY_NAME_BYTES}}}\.tmp")
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if name.fullmatch(entry.name):
+                with contextlib.suppress(OSError), _locked(entry.path):
+                    Path(entry.path).unlink()
+
+
+if sys.platform != "win32":
+
+    @contextlib.contextmanager
+    def _locked(path: str) -> Iterator[None]:
+        """Hold the lock of a plain file; raises OSError if it is none, or another one holds it."""
+        descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
+        try:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise OSError(f"{path} is not a plain file")
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield
+        finally:
+            os.close(descriptor)
+
+
+@lru_cache(1)
+def _host() -> str:
+    """A short name of this machine, of letters that every file system has."""
+    return hashlib.blake2b(platform.node().encode(), digest_size=4).hexdigest()
+
+
+def _move(temporary: Path, target: Path, *, force: bool) -> None:
+    """Give the temporary file its name."""
+    if force:
+        temporary.replace(target)
+    else:
+        _move_to_free_name(temporary, target)
 
 
 def _move_to_free_name(temporary: Path, target: Path) -> None:

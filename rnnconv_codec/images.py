@@ -30,7 +30,7 @@ from PIL import (
 )
 
 from rnnconv_codec.alpha import decode_alpha, encode_alpha
-from rnnconv_codec.container import MAGIC, MAX_DIMENSION, Metadata
+from rnnconv_codec.container import DEFAULT_MAX_PIXELS, MAGIC, MAX_DIMENSION, Metadata
 from rnnconv_codec.errors import (
     ArgumentError,
     ConversionWarning,
@@ -38,9 +38,6 @@ from rnnconv_codec.errors import (
     ImageSizeError,
 )
 from rnnconv_codec.files import read_file
-
-DEFAULT_MAX_PIXELS = 100_000_000
-"""The largest picture that is opened, in pixels: small files can declare gigantic ones."""
 
 JPEG_QUALITY = 95
 """Pillow's quality for JPEG output: the codec's own loss should be the one that is seen."""
@@ -157,7 +154,7 @@ def open_image(
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             image = Image.open(io.BytesIO(data))
         with image:
-            _check_size(image.size, max_pixels=max_pixels)
+            check_size(image.size, max_pixels=max_pixels)
             return _plain_upright(image)
     except Image.DecompressionBombError as error:
         raise ImageSizeError(f"{name} is too large: {error}") from error
@@ -170,6 +167,22 @@ def open_image(
         raise
     except Exception as error:  # Pillow's parsers let almost any exception out on damaged files
         raise ImageFormatError(f"{name} cannot be decoded: {error}") from error
+
+
+def check_size(size: tuple[int, int], *, max_pixels: int | None = None) -> None:
+    """Raise `ImageSizeError` for a width and height that no file may have, or for too many pixels.
+
+    `max_pixels` None stands for what the format allows.
+    """
+    width, height = size
+    if width < 1 or height < 1:
+        raise ImageSizeError(f"an image of {width}x{height} has no pixels")
+    if max(size) > MAX_DIMENSION:
+        raise ImageSizeError(f"{width}x{height} pixels: each side may have {MAX_DIMENSION}")
+    if max_pixels is not None and width * height > max_pixels:
+        raise ImageSizeError(
+            f"{width}x{height} is {width * height} pixels, the limit is {max_pixels}"
+        )
 
 
 def to_codec_mode(image: Image.Image) -> Image.Image:
@@ -203,18 +216,24 @@ class PreparedPicture:
 
 
 def prepare_picture(
-    image: Image.Image, *, alpha: str = ALPHA_LOSSLESS, strip: Collection[str] = ()
+    image: Image.Image,
+    *,
+    alpha: str = ALPHA_LOSSLESS,
+    strip: Collection[str] = (),
+    max_pixels: int = DEFAULT_MAX_PIXELS,
 ) -> PreparedPicture:
     """What is to be encoded of `image`, of any Pillow mode: see `to_codec_mode` for the pixels.
 
     `alpha` is "lossless" (the alpha plane becomes `Metadata.alpha`), "drop" (the colours stay as
     they are, transparent pixels included) or a CSS colour such as "#ffffff" to blend with. `strip`
-    has the names of `STRIPPABLE` metadata to leave out. `image` itself is not changed.
+    has the names of `STRIPPABLE` metadata to leave out. Images of more than `max_pixels` are
+    refused before their pixels are loaded. `image` itself is not changed.
 
     Raises what `to_codec_mode` raises, and `ArgumentError` for another `alpha` or `strip`.
     """
     check_alpha(alpha)
     check_strip(strip)
+    check_size(image.size, max_pixels=max_pixels)
     colours, plane = _upright_planes(image)
     metadata = extract_metadata(colours)
     if plane is not None and alpha == ALPHA_LOSSLESS:
@@ -286,18 +305,6 @@ def attach_metadata(image: Image.Image, metadata: Metadata) -> None:
     image.info.update({key: value for key, value in found.items() if value is not None})
 
 
-def _check_size(size: tuple[int, int], *, max_pixels: int | None = None) -> None:
-    width, height = size
-    if width < 1 or height < 1:
-        raise ImageSizeError(f"an image of {width}x{height} has no pixels")
-    if max(size) > MAX_DIMENSION:
-        raise ImageSizeError(f"{width}x{height} pixels: each side may have {MAX_DIMENSION}")
-    if max_pixels is not None and width * height > max_pixels:
-        raise ImageSizeError(
-            f"{width}x{height} is {width * height} pixels, the limit is {max_pixels}"
-        )
-
-
 def _plain_upright(image: Image.Image) -> Image.Image:
     """A copy without orientation, whose info holds what matters and nothing of the file."""
     _notice_frames(image)
@@ -347,7 +354,7 @@ def _to_srgb(image: Image.Image) -> Image.Image:
 
 def _upright_planes(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
     """The opaque picture, of mode RGB or L with its metadata, and its alpha plane if it has one."""
-    _check_size(image.size)
+    check_size(image.size)
     try:
         return _split_alpha(_plain_upright(image))
     except (MemoryError, ImageFormatError):

@@ -8,7 +8,11 @@
         image.save("preview.png")
     Image.open("photo.jpg").save("photo.rnc", bpp=0.5)
 
-Opening reads the file and checks it; PyTorch is imported when the pixels are first needed.
+Opening reads the file and checks it; PyTorch is imported when the pixels are first needed. Pillow's
+guard against decompression bombs, `Image.MAX_IMAGE_PIXELS`, holds as for any other format: above it
+`Image.open` warns, and above twice as many pixels it raises `DecompressionBombError`. The pixels of
+more than `DEFAULT_MAX_PIXELS` are decoded only if `choose(max_pixels=...)` or, when saving,
+the option `max_pixels` says so.
 """
 
 from __future__ import annotations
@@ -19,7 +23,7 @@ from typing import IO, Any
 
 from PIL import Image, ImageFile
 
-from rnnconv_codec.container import MAGIC, Container, read_container
+from rnnconv_codec.container import DEFAULT_MAX_PIXELS, MAGIC, Container, read_container
 from rnnconv_codec.errors import ContainerError, IterationsError, RnncodecError
 
 FORMAT = "RNC"
@@ -27,7 +31,10 @@ EXTENSION = ".rnc"
 MIME_TYPE = "image/x-rnc"
 
 _METADATA_OPTIONS = {"icc_profile": "icc", "exif": "exif", "xmp": "xmp"}
-_ENCODE_OPTIONS = ("iterations", "bpp", "size", "psnr", "ms_ssim", "weights", "alpha")
+_ENCODE_OPTIONS = (
+    *("iterations", "bpp", "size", "psnr", "ms_ssim"),
+    *("weights", "alpha", "max_pixels"),
+)
 _ALPHA_MODES = {"RGB": "RGBA", "L": "LA"}
 
 
@@ -53,6 +60,7 @@ class RncImageFile(ImageFile.ImageFile):
         self.iterations = len(container.segments)
         self._chosen: int | None = None
         self._weights: str | os.PathLike[str] | None = None
+        self._max_pixels = DEFAULT_MAX_PIXELS
         self._size = (container.header.width, container.header.height)
         self._mode = _mode_of(container)
         _attach_metadata(self, container)
@@ -62,11 +70,13 @@ class RncImageFile(ImageFile.ImageFile):
         *,
         iterations: int | None = None,
         weights: str | os.PathLike[str] | None = None,
+        max_pixels: int = DEFAULT_MAX_PIXELS,
     ) -> None:
         """Say how the pixels are to be decoded, before they are loaded.
 
         `iterations` is between 1 and those of the file, which None stands for: fewer are faster and
-        coarser. `weights` None stands for the installed ones that the file was written with.
+        coarser. `weights` None stands for the installed ones that the file was written with. Of
+        more than `max_pixels` the pixels are not loaded.
 
         Raises `IterationsError`; `OSError` if the pixels are loaded already.
         """
@@ -76,18 +86,23 @@ class RncImageFile(ImageFile.ImageFile):
             raise IterationsError(
                 f"the file has 1 to {self.iterations} iterations, asked were {iterations}"
             )
-        self._chosen, self._weights = iterations, weights
+        self._chosen, self._weights, self._max_pixels = iterations, weights, max_pixels
 
     def load(self) -> Any:
         """Decode the pixels, at the first call.
 
-        Raises `OSError` if they cannot be decoded: no fitting weights, damaged codes.
+        Raises `OSError` if they cannot be decoded: no fitting weights, damaged codes, too many.
         """
         if self._content:
             from rnnconv_codec.api import decode
 
             try:
-                picture = decode(self._content, iterations=self._chosen, weights=self._weights)
+                picture = decode(
+                    self._content,
+                    iterations=self._chosen,
+                    weights=self._weights,
+                    max_pixels=self._max_pixels,
+                )
             except RnncodecError as error:
                 raise OSError(str(error)) from error
             self._content = b""

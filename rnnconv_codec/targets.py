@@ -14,7 +14,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 from rnnconv_codec import container
-from rnnconv_codec.container import FileInfo, inspect, payload_within
+from rnnconv_codec.container import DEFAULT_MAX_PIXELS, FileInfo, inspect, payload_within
 from rnnconv_codec.entropy.words import WORD_BYTES
 from rnnconv_codec.errors import ArgumentError, IterationsError, QualityError, TargetError
 
@@ -74,6 +74,9 @@ class Target:
             raise ArgumentError(f"{' and '.join(given)} cannot be asked for together")
         for name in given:
             value = getattr(self, name)
+            is_whole = isinstance(value, int) and not isinstance(value, bool)
+            if name in ("iterations", "size") and not is_whole:
+                raise ArgumentError(f"{name} must be a whole number, not {value!r}")
             # The range of the iterations is the model's or the file's.
             if name != "iterations" and not (math.isfinite(value) and value > 0):
                 raise ArgumentError(f"{name} must be above 0, not {value}")
@@ -165,6 +168,7 @@ def encode_to_target(
     alpha: str = "lossless",
     strip: Collection[str] = (),
     progress: Progress | None = None,
+    max_pixels: int = DEFAULT_MAX_PIXELS,
 ) -> bytes:
     """Compress a picture until a target is met; the other arguments are those of `Codec.encode`.
 
@@ -178,7 +182,7 @@ def encode_to_target(
     """
     from rnnconv_codec.images import prepare_picture
 
-    picture = prepare_picture(image, alpha=alpha, strip=strip)
+    picture = prepare_picture(image, alpha=alpha, strip=strip, max_pixels=max_pixels)
     return encode_prepared_to_target(codec, picture, target, progress=progress)
 
 
@@ -247,7 +251,7 @@ def _with_shortest_part(codec: Codec, data: bytes, is_good: Callable[[Image.Imag
     info = inspect(data)
     if info.iterations == 1:
         return data
-    show = codec.decode_parts(data)
+    show = codec.decode_parts(data, max_pixels=info.width * info.height)
     before, last = info.segment_bytes[-2:]
     words = -(-last // WORD_BYTES)
     too_few, enough = -(-before // (_LEAST_SHARE * WORD_BYTES)) - 1, words

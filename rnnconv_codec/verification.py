@@ -44,7 +44,7 @@ def report_on_weights(path: Path, *, verify: bool) -> WeightsReport:
     """Describe a weights file, and verify it if asked, which takes torch.
 
     Verified are: the SHA-256, if the file came in a wheel, against the wheel's record; that all
-    tensors of the network are there, of the right shape and finite; that no partial sum of the
+    tensors of the network are there, of the right shape and in range; that no partial sum of the
     context model can leave the range in which float32 is exact.
 
     Raises:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rnnconv_codec.container import MODEL_ID_BYTES
-from rnnconv_codec.errors import WeightsFormatError, WeightsNotFoundError
+from rnnconv_codec.errors import WeightsFormatError, WeightsNotFoundError, is_out_of_memory
 from rnnconv_codec.files import atomic_write, read_file
 from rnnconv_codec.networks.config import NetworkConfig, config_from_dict, config_to_dict
 
@@ -138,9 +138,12 @@ def load_model_file(path: Path) -> ModelFile:
     description = _description(path, data)
     try:
         config = config_from_dict(description["config"])
-        training = dict(description.get("training", {}))
+        training = _training_history(description)
         tensors = load(data)
-    except (KeyError, TypeError, ValueError, SafetensorError) as error:
+    except (KeyError, RuntimeError, TypeError, ValueError, SafetensorError) as error:
+        if is_out_of_memory(error):
+            raise
+        # RuntimeError: a shape that torch cannot make, such as one of 2^62 by nothing.
         raise WeightsFormatError(f"{path}: damaged weights file: {error}") from error
     return ModelFile(path.stem, _digest(data), config, training, tensors)
 
@@ -168,7 +171,9 @@ def _description(path: Path, data: bytes) -> dict[str, Any]:
         description = json.loads(header["__metadata__"][_METADATA_KEY])
         if description["kind"] != _FILE_KIND:
             raise ValueError("it is not marked as such")
-        version = int(description["version"])
+        version = description["version"]
+        if type(version) is not int or version < 1:  # bool is an int, too
+            raise ValueError(f"its version is {version!r}")
     except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
         raise WeightsFormatError(f"{path} is not an rnncodec weights file: {error}") from error
     if version > WEIGHTS_VERSION:
@@ -176,6 +181,28 @@ def _description(path: Path, data: bytes) -> dict[str, Any]:
             f"{path}: weights of version {version}; this program reads up to {WEIGHTS_VERSION}"
         )
     return dict(description)
+
+
+def _training_history(description: Mapping[str, Any]) -> dict[str, Any]:
+    """What a weights file tells of its training; `ValueError` if that cannot be shown."""
+    training = dict(description.get("training", {}))
+    stages = training.get("stages", [])
+    is_sound = isinstance(training.get("ms_ssim_weight", 0), int | float)
+    is_sound &= isinstance(stages, list) and all(_is_stage(stage) for stage in stages)
+    if not is_sound:
+        raise ValueError("its training history is none")
+    return training
+
+
+def _is_stage(stage: object) -> bool:
+    # The name is shown in a terminal.
+    return (
+        isinstance(stage, dict)
+        and isinstance(name := stage.get("stage"), str)
+        and name.isprintable()
+        and isinstance(stage.get("step"), int)
+        and isinstance(stage.get("seconds"), int | float)
+    )
 
 
 def save_model_file(

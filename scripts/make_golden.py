@@ -55,10 +55,12 @@ MODELS = {
         TINY, **FIRST_COMPACT, context=dataclasses.replace(TINY.context, **FIRST_CONTEXT)
     ),
     "rate-aware": TINY,
+    "post-filter": dataclasses.replace(TINY, post_filter_channels=16, post_filter_blocks=1),
 }
 """The first is the network of version 0.1.0."""
 
 JOINT_STEPS = 60
+FILTER_STEPS = 150
 """Parts that start at nothing must be something after them."""
 
 PICTURE_BOX = (150, 30, 247, 93)
@@ -70,23 +72,30 @@ PART_BYTES = 400
 
 def train(name: str, folder: RunFolder, photographs: Path) -> Path:
     """Train a model through all stages; returns the weights file."""
-    network = MODELS[name]
+    filtered = MODELS[name]
+    network = dataclasses.replace(filtered, post_filter_channels=0, post_filter_blocks=0)
     images = load_images(photographs, 128)
     crops = validation_batch(photographs, 128)
     console = Console(stderr=True)
-    stages = (
+    stages: tuple[TrainingConfig, ...] = (
         TrainingConfig("transform-fine", network, steps=100, learning_rate=1e-4),
         TrainingConfig("transform-coarse", network, steps=100, learning_rate=1e-4),
         TrainingConfig("graft", network, crop_size=128),
         TrainingConfig("context", network, steps=150, batch_size=8, warmup_steps=10, ema_decay=0.9),
         TrainingConfig("joint", network, steps=JOINT_STEPS, batch_size=8, ema_decay=0.9),
     )
+    if filtered.post_filter_channels:
+        last = TrainingConfig(
+            "post-filter", filtered, steps=FILTER_STEPS, batch_size=8, learning_rate=2e-3
+        )
+        stages = (*stages, last)
     for config in stages:
         STAGE_FUNCTIONS[config.stage](
             Stretch(folder, config, images, crops, Limits(), console, quiet=True)
         )
     path = GOLDEN / f"{name}.safetensors"
-    export_weights(folder.state("joint"), path)
+    trained = folder.state("post-filter")
+    export_weights(folder.state("joint"), path, trained if trained.exists() else None)
     return path
 
 

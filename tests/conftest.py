@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import hypothesis
 import pytest
 import skimage.data
 import torch
@@ -15,6 +16,10 @@ from rnnconv_codec.weights import ModelFile, load_model_file
 
 # Small tensors: more threads only wait for each other, and for whatever else runs.
 torch.set_num_threads(1)
+
+# A busy machine is no failure.
+hypothesis.settings.register_profile("rnncodec", deadline=None)
+hypothesis.settings.load_profile("rnncodec")
 
 GOLDEN_FOLDER = Path(__file__).parent / "golden"
 

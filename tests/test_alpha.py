@@ -13,9 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 import rnnconv_codec
+from fuzz.chunks import PngChunk, join_png
 from rnnconv_codec.alpha import decode_alpha, encode_alpha
 from rnnconv_codec.codec import Codec
 from rnnconv_codec.container import inspect
@@ -107,13 +108,32 @@ def test_another_size_than_the_pictures_is_refused_before_anything_is_unpacked(
             decode_alpha(payload, (7, 9))
 
 
-def test_a_png_that_unpacks_to_more_than_it_declares_stops_at_the_picture() -> None:
-    def chunk(name: bytes, payload: bytes) -> bytes:
-        crc = zlib.crc32(name + payload)
-        return struct.pack(">I", len(payload)) + name + payload + struct.pack(">I", crc)
+@pytest.mark.parametrize(("side", "colour_type"), [(2000, 0), (24, 2)], ids=["larger", "in colour"])
+def test_a_second_header_of_a_png_is_refused_before_anything_is_unpacked(
+    monkeypatch: pytest.MonkeyPatch, side: int, colour_type: int
+) -> None:
+    def unpack(*_: object) -> None:
+        raise AssertionError("it was unpacked")
 
-    bomb = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", 2, 2, 8, 0, 0, 0, 0))
-    bomb += chunk(b"IDAT", zlib.compress(bytes(50_000_000), 9)) + chunk(b"IEND", b"")
+    headers = [(24, 0), (side, colour_type)]
+    chunks = [
+        PngChunk(b"IHDR", struct.pack(">IIBBBBB", width, width, 8, kind, 0, 0, 0))
+        for width, kind in headers
+    ]
+    payload = join_png([*chunks, PngChunk(b"IDAT", b""), PngChunk(b"IEND", b"")])
+    monkeypatch.setattr(PngImagePlugin.PngImageFile, "load", unpack)
+    with pytest.raises(AlphaChunkError, match="contradicts itself"):
+        decode_alpha(payload, (24, 24))
+
+
+def test_a_png_that_unpacks_to_more_than_it_declares_stops_at_the_picture() -> None:
+    bomb = join_png(
+        [
+            PngChunk(b"IHDR", struct.pack(">IIBBBBB", 2, 2, 8, 0, 0, 0, 0)),
+            PngChunk(b"IDAT", zlib.compress(bytes(50_000_000), 9)),
+            PngChunk(b"IEND", b""),
+        ]
+    )
     assert decode_alpha(bomb, (2, 2)).size == (2, 2)
 
 

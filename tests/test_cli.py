@@ -746,6 +746,6 @@ def test_a_picture_above_the_limit_is_refused(tiny_weights: Path, folder: Path) 
 
     decoded = decode(tiny_weights, "coffee.rnc", "-o", "b.png", "--max-pixels", "6564")
     assert decoded.exit_code == 1
-    assert "101x65 pixels, the limit is 6564" in decoded.stderr
+    assert "101x65 is 6565 pixels, the limit is 6564" in decoded.stderr
     assert not (folder / "b.png").exists()
     assert decode(tiny_weights, "coffee.rnc", "-o", "b.png", "--max-pixels", "6565").exit_code == 0

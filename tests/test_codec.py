@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import io
 import json
-import subprocess
-import sys
+import math
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, PngImagePlugin
+from torch import Tensor
 
 import rnnconv_codec
 from rnnconv_codec import container
-from rnnconv_codec.codec import Codec
+from rnnconv_codec.codec import LARGEST_WEIGHT, Codec
 from rnnconv_codec.container import Container, Header, PixelMode, read_container, write_container
+from rnnconv_codec.entropy.words import WORD_BYTES
 from rnnconv_codec.errors import (
     CodeSegmentError,
     ContainerError,
@@ -30,6 +33,7 @@ from rnnconv_codec.errors import (
 )
 from rnnconv_codec.metrics import psnr
 from rnnconv_codec.networks.config import TodericiConfig
+from rnnconv_codec.networks.recurrent import State
 from rnnconv_codec.training.export import weights_tensors
 from rnnconv_codec.training.model import TrainableCodec
 from rnnconv_codec.weights import ModelFile, load_model_file, save_model_file
@@ -138,7 +142,7 @@ def test_grey_stays_grey(tiny_codec: Codec, photograph: Photograph) -> None:
     assert psnr(decoded, grey) > 20
 
 
-@pytest.fixture(scope="module", params=["", "rate-aware-"], ids=["first", "rate-aware"])
+@pytest.fixture(scope="module", params=["", "rate-aware-", "post-filter-"])
 def golden(request: pytest.FixtureRequest, tiny_codec: Codec) -> tuple[Codec, str]:
     """The small model of a network, and the prefix of its golden files."""
     prefix: str = request.param
@@ -183,6 +187,28 @@ def test_a_golden_file_with_a_partial_iteration_decodes_as_it_did(
         assert np.abs(decoded - pixels(picture)).max() <= 1
 
 
+@pytest.mark.parametrize(("words", "filtered_as"), [(1, 1), (55, 2)])
+def test_a_part_with_few_codes_is_filtered_as_the_iteration_before(
+    words: int, filtered_as: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    codec = Codec.load(GOLDEN / "post-filter.safetensors")
+    data = (GOLDEN / "post-filter-colour-v1.rnc").read_bytes()
+    cut = container.truncate(data, iterations=2, partial_bytes=WORD_BYTES * words)
+    asked: list[int] = []
+    show = codec.network.show
+
+    def noted(state: State, reconstruction: Tensor, iteration: int) -> Tensor:
+        asked.append(iteration)
+        return show(state, reconstruction, iteration)
+
+    monkeypatch.setattr(codec.network, "show", noted)
+    decoded = codec.decode(cut)
+    part = codec.decode_parts(data)(WORD_BYTES * words)
+
+    assert asked == [filtered_as, filtered_as]
+    assert part.tobytes() == decoded.tobytes()
+
+
 def test_parts_of_the_last_iteration_show_what_the_cut_file_shows(
     tiny_codec: Codec, photograph: Photograph
 ) -> None:
@@ -191,40 +217,6 @@ def test_parts_of_the_last_iteration_show_what_the_cut_file_shows(
     for length in (40, 0, 40, 80):
         cut = container.truncate(data, iterations=2, partial_bytes=length)
         assert show(length).tobytes() == tiny_codec.decode(cut).tobytes()
-
-
-RUN_UNDER_OTHER_SETTINGS = """
-import hashlib, sys, torch
-from pathlib import Path
-from rnnconv_codec import container
-from rnnconv_codec.codec import Codec
-torch.set_num_threads(int(sys.argv[1]))
-torch.backends.mkldnn.enabled = sys.argv[2] == "on"
-codec = Codec.load(sys.argv[3])
-data = Path(sys.argv[4]).read_bytes()
-codes = b"".join(grid.numpy().tobytes() for grids in codec.decode_codes(data) for grid in grids)
-print(hashlib.sha256(codes).hexdigest(), codec.decode(data).tobytes().hex())
-"""
-
-
-@pytest.mark.parametrize("label", ["colour", "part"])
-def test_codes_do_not_depend_on_threads_or_onednn(tiny_weights: Path, label: str) -> None:
-    file = GOLDEN / f"{label}-v1.rnc"
-    outputs = [
-        subprocess.run(
-            [sys.executable, "-c", RUN_UNDER_OTHER_SETTINGS, threads, onednn, tiny_weights, file],
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout.split()
-        for threads, onednn in (("1", "on"), ("2", "on"), ("1", "off"))
-    ]
-
-    codes = {output[0] for output in outputs}
-    pictures = [np.frombuffer(bytes.fromhex(output[1]), np.uint8).astype(int) for output in outputs]
-
-    assert len(codes) == 1
-    assert all(np.abs(picture - pictures[0]).max() <= 1 for picture in pictures)
 
 
 # --- files that are not right ----------------------------------------------------------------
@@ -300,10 +292,41 @@ def test_a_larger_picture_than_allowed_is_refused_before_decoding(
 ) -> None:
     huge = with_header(small_file, width=60_000, height=60_000)
 
+    for decode in (tiny_codec.decode, tiny_codec.decode_codes, tiny_codec.decode_parts):
+        with pytest.raises(ImageSizeError):
+            decode(huge)
+        with pytest.raises(ImageSizeError):
+            decode(small_file, max_pixels=24 * 20 - 1)
+
+
+def test_the_library_has_the_limit_too(
+    tiny_weights: Path, tiny_codec: Codec, small_file: bytes
+) -> None:
+    limit, weights = 24 * 20, tiny_weights
+    picture = rnnconv_codec.decode(small_file, weights=weights, max_pixels=limit)
     with pytest.raises(ImageSizeError):
-        tiny_codec.decode(huge)
+        rnnconv_codec.decode(small_file, weights=weights, max_pixels=limit - 1)
+    for options in ({}, {"iterations": 1}, {"size": 10_000}, {"psnr": 5.0}):
+        target: dict[str, Any] = dict(options)
+        assert rnnconv_codec.encode(picture, weights=weights, max_pixels=limit, **target)
+        with pytest.raises(ImageSizeError):
+            rnnconv_codec.encode(picture, weights=weights, max_pixels=limit - 1, **target)
     with pytest.raises(ImageSizeError):
-        tiny_codec.decode(small_file, max_pixels=24 * 20 - 1)
+        tiny_codec.encode(picture, max_pixels=limit - 1)
+
+
+def test_an_image_above_the_limit_is_refused_before_it_is_loaded(
+    tiny_weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(*_: object) -> None:
+        raise AssertionError("its pixels were loaded")
+
+    stream = io.BytesIO()
+    Image.new("L", (200, 100)).save(stream, "PNG")
+    image = Image.open(stream)
+    monkeypatch.setattr(PngImagePlugin.PngImageFile, "load", load)
+    with pytest.raises(ImageSizeError):
+        rnnconv_codec.encode(image, weights=tiny_weights, max_pixels=19_999)
 
 
 def test_more_iterations_than_the_model_has_are_refused(
@@ -364,7 +387,19 @@ def test_a_file_that_is_no_weights_file_is_refused(tmp_path: Path, tiny_weights:
             Codec.load(path)
 
 
-@pytest.mark.parametrize("change", ["drop", "nan", "shape", "extra"])
+def described_otherwise(path: Path, changes: dict[str, object]) -> Path:
+    """The weights file with other entries in its description."""
+    content = path.read_bytes()
+    start = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:start])
+    description = {**json.loads(header["__metadata__"]["rnncodec"]), **changes}
+    header["__metadata__"]["rnncodec"] = json.dumps(description)
+    written = json.dumps(header).encode()
+    path.write_bytes(len(written).to_bytes(8, "little") + written + content[start:])
+    return path
+
+
+@pytest.mark.parametrize("change", ["drop", "nan", "infinite", "huge", "shape", "extra"])
 def test_unfitting_network_tensors_are_refused(
     tmp_path: Path, tiny_model: ModelFile, change: str
 ) -> None:
@@ -374,6 +409,10 @@ def test_unfitting_network_tensors_are_refused(
         del tensors[name]
     elif change == "nan":
         tensors[name] = tensors[name] * float("nan")
+    elif change in ("infinite", "huge"):
+        tensors[name] = torch.full_like(
+            tensors[name], {"infinite": -math.inf, "huge": 3e38}[change]
+        )
     elif change == "shape":
         tensors[name] = tensors[name][:5]
     else:
@@ -382,6 +421,74 @@ def test_unfitting_network_tensors_are_refused(
 
     with pytest.raises(WeightsFormatError):
         Codec.load(tmp_path / "w.safetensors")
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0, 1e-30])
+def test_scales_by_which_cannot_be_divided_are_refused(
+    tmp_path: Path, tiny_model: ModelFile, value: float
+) -> None:
+    name = "network.fine_state_scale"
+    scales = tiny_model.tensors[name].clone()
+    scales[3] = value
+    tensors = {**tiny_model.tensors, name: scales}
+    save_model_file(tmp_path / "w.safetensors", tiny_model.config, tensors, {})
+
+    with pytest.raises(WeightsFormatError, match="scales below"):
+        Codec.load(tmp_path / "w.safetensors")
+
+
+def test_numbers_at_the_limit_still_give_a_picture(
+    tmp_path: Path, tiny_model: ModelFile, small_file: bytes
+) -> None:
+    """The reason of the limit: no infinity comes of them. Signs are kept, sizes are the largest."""
+    tensors = {
+        name: torch.where(tensor < 0, -LARGEST_WEIGHT, LARGEST_WEIGHT)
+        if name.startswith("network.") and not name.endswith("_scale")
+        else tensor
+        for name, tensor in tiny_model.tensors.items()
+    }
+    save_model_file(tmp_path / "w.safetensors", tiny_model.config, tensors, {})
+    codec = Codec.load(tmp_path / "w.safetensors")
+    codes = [[torch.ones(1, grid.channels, 2, 2) for grid in codec.config.grids]] * 2
+    codes = [[coarse[:, :, :1, :1], fine] for coarse, fine in codes]
+    state = None
+    with torch.inference_mode():
+        for index, grids in enumerate(codes):
+            state = codec.network.decode_iteration(grids, state, index)
+        assert state is not None
+        assert torch.isfinite(codec.network.synthesise(state, 1)).all()
+
+
+@pytest.mark.parametrize("version", [math.inf, math.nan, 1.0, "1", True, None, 0, -1, 2, 10**30])
+def test_weights_of_another_version_are_refused(
+    tmp_path: Path, tiny_model: ModelFile, version: object
+) -> None:
+    save_model_file(tmp_path / "w.safetensors", tiny_model.config, tiny_model.tensors, {})
+    path = described_otherwise(tmp_path / "w.safetensors", {"version": version})
+
+    with pytest.raises(WeightsFormatError, match="version"):
+        load_model_file(path)
+
+
+@pytest.mark.parametrize(
+    "training",
+    [
+        {"stages": 1},
+        {"stages": [1]},
+        {"stages": [{"stage": "joint"}]},
+        {"stages": [{"stage": "\x1b[2J", "step": 1, "seconds": 1}]},
+        {"ms_ssim_weight": "much"},
+        [1],
+    ],
+)
+def test_a_training_history_that_cannot_be_shown_is_refused(
+    tmp_path: Path, tiny_model: ModelFile, training: object
+) -> None:
+    save_model_file(tmp_path / "w.safetensors", tiny_model.config, tiny_model.tensors, {})
+    path = described_otherwise(tmp_path / "w.safetensors", {"training": training})
+
+    with pytest.raises(WeightsFormatError, match="damaged"):
+        load_model_file(path)
 
 
 def test_toderici_saves_loads_encodes_and_decodes(tmp_path: Path, photograph: Photograph) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,13 @@ FOLDER = Path(__file__).parent / "compatibility"
 FILES = sorted(FOLDER.glob("*.rnc"))
 
 
-def test_there_are_files_of_earlier_releases() -> None:
-    assert FOLDER / "0.1.0.rnc" in FILES
+CHANGELOG = Path(__file__).parent.parent / "CHANGELOG.md"
+RELEASES = re.findall(r"^## \[(\d\S*)\]", CHANGELOG.read_text(encoding="utf-8"), re.MULTILINE)
+
+
+def test_there_is_a_file_of_every_release() -> None:
+    assert "0.1.0" in RELEASES
+    assert [name for name in RELEASES if FOLDER / f"{name}.rnc" not in FILES] == []
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)

@@ -15,6 +15,7 @@ from rnnconv_codec.cli.group import cli
 from rnnconv_codec.codec import Codec, network_tensors
 from rnnconv_codec.complexity import CONTEXT_MODEL, count_multiply_adds
 from rnnconv_codec.entropy.context_model import ContextModel
+from rnnconv_codec.entropy.int8 import int8_operations
 from rnnconv_codec.entropy.integer_model import export_context
 from rnnconv_codec.entropy.segments import SegmentCoder
 from rnnconv_codec.networks.config import ContextModelConfig, NetworkConfig, TodericiConfig
@@ -52,7 +53,7 @@ def test_parts_are_those_of_the_network_and_add_up(tiny_codec: Codec) -> None:
     assert tuple(cost.encode.parts) == COMPACT_PARTS
     assert tuple(cost.decode.parts) == COMPACT_PARTS[3:]
     picture = Image.new("RGB", (32, 48))
-    with FlopCounterMode(display=False) as counter:
+    with FlopCounterMode(display=False, custom_mapping=int8_operations()) as counter:
         tiny_codec.encode(picture)
     per_pixel = counter.get_total_flops() / (2 * 32 * 48 * tiny_codec.iterations)
     assert cost.encode.total == pytest.approx(per_pixel)
@@ -74,7 +75,8 @@ def test_the_context_model_is_all_that_is_not_in_the_network(
 ) -> None:
     steps = list(tiny_codec.encode_iterations(Image.new("RGB", (32, 32))))
     coder = SegmentCoder(tiny_codec._context, [Strip(0, 32, 32)], 32)
-    with FlopCounterMode(display=False) as counter, torch.inference_mode():
+    counter = FlopCounterMode(display=False, custom_mapping=int8_operations())
+    with counter, torch.inference_mode():
         for step in steps:
             coder.encode(step.codes, [None] * len(step.codes))
     alone = counter.get_total_flops() / (2 * 32**2 * tiny_codec.iterations)

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from rnnconv_codec.entropy import integer_model as integer_model_module
 from rnnconv_codec.entropy.context_model import ContextModel
 from rnnconv_codec.entropy.fixed_point import MAX_LOGIT, UNIT
 from rnnconv_codec.entropy.integer_model import (
@@ -103,14 +104,22 @@ def all_logits(model: IntegerContextModel, codes: list[list[Tensor]]) -> list[Te
     return logits
 
 
-def test_integers_in_float32_equal_the_int64_oracle(trained: ContextModel) -> None:
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("is_8_bit", [True, False], ids=["8 bits", "no 8 bits"])
+def test_any_arithmetic_equals_the_int64_oracle(
+    trained: ContextModel,
+    dtype: torch.dtype,
+    is_8_bit: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if not is_8_bit:
+        monkeypatch.setattr(integer_model_module, "int8_is_exact", lambda: False)
     codes = random_codes(0)
 
     expected = all_logits(integer_model(trained, torch.int64), codes)
+    got = all_logits(integer_model(trained, dtype), codes)
 
-    for dtype in (torch.float32, torch.float64):
-        got = all_logits(integer_model(trained, dtype), codes)
-        assert all(torch.equal(a, b) for a, b in zip(got, expected, strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(got, expected, strict=True))
     assert len(torch.cat([e.flatten() for e in expected]).unique()) > 100
 
 

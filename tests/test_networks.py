@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 
@@ -203,6 +204,8 @@ def test_a_configuration_survives_json(config: NetworkConfig) -> None:
         {"coarse_inputs": 128},
         {"fine_decoder_kernel": 2},
         {"loop_filter_channels": -1},
+        {"post_filter_channels": -1},
+        {"post_filter_blocks": 1.5},
         {"rate_aware": 1},
         {"unheard_of": 1},
     ],
@@ -240,6 +243,58 @@ def test_a_new_loop_filter_changes_no_picture_and_a_trained_one_does() -> None:
 
     assert all(torch.equal(a, b) for a, b in zip(before, without, strict=True))
     assert not torch.allclose(before[-1], after[-1])
+
+
+def with_post_filter() -> CompactNetwork:
+    """With a filter that corrects something."""
+    torch.manual_seed(0)
+    network = CompactNetwork(
+        dataclasses.replace(SMALL_COMPACT, post_filter_channels=8, post_filter_blocks=1)
+    )
+    assert network.post_filter is not None
+    torch.nn.init.normal_(network.post_filter.correction.weight, std=0.1)
+    return network
+
+
+def test_a_post_filter_changes_what_is_shown_and_nothing_that_is_coded() -> None:
+    network = with_post_filter()
+    image = torch.rand(1, 3, 32, 48) - 0.5
+
+    filtered = list(residual_loop(network, image, 2))
+    shown = [step.shown for step in filtered]
+    network.post_filter = None
+    without = list(residual_loop(network, image, 2))
+
+    for a, b, picture in zip(filtered, without, shown, strict=True):
+        assert all(torch.equal(c, d) for c, d in zip(a.codes, b.codes, strict=True))
+        assert torch.equal(a.reconstruction, b.reconstruction)
+        assert torch.equal(b.shown, b.reconstruction)
+        assert picture.shape == image.shape
+        assert not torch.allclose(picture, a.reconstruction)
+
+
+def test_a_new_post_filter_changes_nothing() -> None:
+    network = with_post_filter()
+    assert network.post_filter is not None
+    torch.nn.init.zeros_(network.post_filter.correction.weight)
+    image = torch.rand(1, 3, 32, 32) - 0.5
+
+    for step in residual_loop(network, image, 2):
+        assert torch.equal(step.shown, step.reconstruction)
+
+
+def test_a_post_filter_corrects_alike_however_bright_a_picture_is() -> None:
+    network = with_post_filter()
+    assert network.post_filter is not None
+    coefficients = torch.rand(1, SMALL_COMPACT.fine_decoder_channels, 4, 4)
+    picture = torch.rand(1, 3, 32, 32)
+
+    dark, bright = (
+        network.post_filter(coefficients, picture + level, torch.tensor(0.5), 0)
+        for level in (-0.5, 0.5)
+    )
+
+    assert torch.allclose(dark, bright, atol=1e-5)
 
 
 def test_compact_has_one_gru_per_grid_and_side() -> None:

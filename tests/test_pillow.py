@@ -17,10 +17,19 @@ from PIL import ExifTags, Image, ImageCms
 import rnnconv_codec
 from rnnconv_codec import weights
 from rnnconv_codec.codec import Codec
-from rnnconv_codec.container import inspect
+from rnnconv_codec.container import (
+    MAX_DIMENSION,
+    MODEL_ID_BYTES,
+    Container,
+    Header,
+    PixelMode,
+    inspect,
+    write_container,
+)
 from rnnconv_codec.errors import (
     ArgumentError,
     ImageFormatError,
+    ImageSizeError,
     IterationsError,
     TargetError,
     TruncatedFileWarning,
@@ -150,6 +159,45 @@ def test_damaged_files_are_errors_as_of_any_other_image(data: bytes) -> None:
         Image.open(io.BytesIO(bytes(damaged)))
     with pytest.raises(OSError, match="damaged"):
         Image.open(io.BytesIO(data[:30]))
+
+
+def test_pillows_guard_against_bombs_holds_as_for_any_other_format(
+    data: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pixels = 90 * 61
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", pixels)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        opened(data).load()
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", pixels - 1)
+    with pytest.warns(Image.DecompressionBombWarning):
+        opened(data).load()
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", pixels // 2 - 1)
+    with pytest.raises(Image.DecompressionBombError):
+        opened(data)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
+    opened(data).load()
+
+
+def test_pixels_above_the_limit_are_not_loaded(data: bytes, picture: Image.Image) -> None:
+    image = opened(data)
+    image.choose(max_pixels=90 * 61 - 1)
+    with pytest.raises(OSError, match="the limit is 5489"):
+        image.load()
+    image.choose(max_pixels=90 * 61)
+    image.load()
+    with pytest.raises(ImageSizeError):
+        picture.save(io.BytesIO(), "RNC", max_pixels=90 * 61 - 1)
+
+
+def test_the_default_limit_is_that_of_the_codec(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As wide and high as the format allows, with a body of some bytes: nothing is allocated."""
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
+    header = Header(MAX_DIMENSION, MAX_DIMENSION, PixelMode.RGB, 1, bytes(MODEL_ID_BYTES))
+    image = opened(write_container(Container(header, (b"",))))
+    monkeypatch.setattr(weights, "find_by_model_id", lambda _: None)
+    with pytest.raises(OSError, match="the limit is 100000000"):
+        image.load()
 
 
 def test_a_bound_is_met_as_by_truncate(data: bytes, picture: Image.Image) -> None:

@@ -122,19 +122,28 @@ def test_commands_work_in_a_shell_pipe(folder: Path, tiny_weights: Path) -> None
     assert (folder / "piped.png").read_bytes() == (folder / "two.png").read_bytes()
 
 
+NO_SPACE = "rnncodec: error: cannot write standard output: No space left on device\n"
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
-def test_a_full_disk_behind_the_stream_is_a_clear_error(folder: Path) -> None:
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "truncate coffee.rnc --iterations 1 -o -",
+        "truncate coffee.rnc --iterations 1 -o one.rnc",
+        "info coffee.rnc",
+        "weights",
+        "--help",
+    ],
+)
+def test_a_full_disk_behind_standard_output_is_a_clear_error(arguments: str, folder: Path) -> None:
     with Path("/dev/full").open("wb") as full:
         done = subprocess.run(
-            [
-                *(sys.executable, "-m", "rnnconv_codec", "truncate", "coffee.rnc"),
-                *("--iterations", "1", "-o", "-"),
-            ],
+            [sys.executable, "-m", "rnnconv_codec", *arguments.split()],
             env={**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)},
             stdout=full,
             stderr=subprocess.PIPE,
             text=True,
             check=False,
         )
-    assert done.returncode == 1
-    assert done.stderr.startswith("rnncodec: error: cannot write standard output")
+    assert (done.returncode, done.stderr) == (1, NO_SPACE)

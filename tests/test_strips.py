@@ -42,6 +42,7 @@ SMALLEST = StripPlan(pixels=1, least_rows=SIZE_MULTIPLE)
 CONFIGS: dict[str, NetworkConfig] = {
     "compact": SMALL_COMPACT,
     "compact, first": replace(SMALL_COMPACT, fine_decoder_kernel=5, loop_filter_channels=0),
+    "compact, post-filter": replace(SMALL_COMPACT, post_filter_channels=8, post_filter_blocks=2),
     "toderici": SMALL_TODERICI,
 }
 
@@ -108,10 +109,13 @@ def steps_of(network: RecurrentNetwork) -> dict[str, Step]:
     def synthesise(change: Callable[[Tensor], Tensor]) -> list[Tensor]:
         return [network.synthesise(tuple(map(change, state)), 1)]
 
-    return {"encode": encode, "decode": decode, "synthesise": synthesise}
+    def show(change: Callable[[Tensor], Tensor]) -> list[Tensor]:
+        return [network.show(tuple(map(change, state)), change(image), 1)]
+
+    return {"encode": encode, "decode": decode, "synthesise": synthesise, "show": show}
 
 
-@pytest.mark.parametrize("name", ["encode", "decode", "synthesise"])
+@pytest.mark.parametrize("name", ["encode", "decode", "synthesise", "show"])
 def test_nothing_beyond_the_halo_changes_a_strip(network: RecurrentNetwork, name: str) -> None:
     halo: int = getattr(network.halos, name)
     strip = Strip(96, 112, HEIGHT)
@@ -155,6 +159,9 @@ def test_a_network_in_strips_is_the_network(network: RecurrentNetwork) -> None:
             for a, b in zip(ours.state, theirs.state, strict=True):
                 assert torch.allclose(a, b, atol=1e-5)
             assert torch.allclose(ours.reconstruction(whole), theirs.reconstruction, atol=1e-5)
+            for strip in SMALLEST.strips(HEIGHT, WIDTH):
+                rows = theirs.shown[:, :, strip.cells(1)]
+                assert torch.allclose(ours.shown(strip), rows, atol=1e-5)
 
 
 def test_no_row_of_a_reconstruction_is_made_twice(network: RecurrentNetwork) -> None:

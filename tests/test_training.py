@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import signal
@@ -37,7 +38,7 @@ from rnnconv_codec.training.images import (
 from rnnconv_codec.training.model import MS_SSIM_SCALE, Coded, distortions
 from rnnconv_codec.training.session import RunFolder, Stretch, validation_batch
 from rnnconv_codec.training.stages import STAGE_FUNCTIONS
-from rnnconv_codec.training.trainer import Limits, Schedule, load_state
+from rnnconv_codec.training.trainer import Limits, Schedule, load_state, save_state
 
 TINY = CompactConfig(
     iterations=3,
@@ -58,6 +59,7 @@ TINY_TODERICI = TodericiConfig(
     decoder_input_channels=8,
     context=ContextModelConfig(hidden_channels=8, groups=4),
 )
+FILTERED = dataclasses.replace(TINY, post_filter_channels=8, post_filter_blocks=1)
 QUIET = Console(quiet=True)
 
 
@@ -94,6 +96,9 @@ def run(tmp_path_factory: pytest.TempPathFactory, photographs: Path) -> Path:
         TrainingConfig("graft", TINY, crop_size=128, batch_size=8),
         TrainingConfig("context", TINY, steps=60, batch_size=4, warmup_steps=5, ema_decay=0.9),
         TrainingConfig("joint", TINY, steps=6, batch_size=4, ema_decay=0.9),
+        TrainingConfig(
+            "post-filter", FILTERED, steps=20, warmup_steps=1, batch_size=4, learning_rate=1e-3
+        ),
     ):
         train(folder, photographs, config)
     return folder
@@ -225,7 +230,54 @@ def test_toderici_in_the_sizes_of_the_paper_trains_saves_loads_and_codes(
     assert codec.decode(data).tobytes() == steps[-1].picture.tobytes()
 
 
-@pytest.mark.parametrize("stage", ["transform-fine", "transform-coarse", "graft", "context"])
+def test_the_post_filter_improves_pictures_and_changes_no_rate(run: Path) -> None:
+    joint, filtered = last(run, "joint"), last(run, "post-filter")
+
+    assert filtered["bpp"] == pytest.approx(joint["bpp"])
+    assert filtered["gain"] > 0  # type: ignore[operator]
+    gains = [after - before for after, before in zip(filtered["psnr"], joint["psnr"], strict=True)]
+    assert filtered["gain"] == pytest.approx(sum(gains) / len(gains), abs=1e-3)
+
+
+def test_weights_with_a_post_filter_code_alike_and_show_other_pictures(
+    run: Path, tmp_path: Path
+) -> None:
+    joint, trained = run / "joint.safetensors", run / "post-filter.safetensors"
+    export_weights(joint, tmp_path / "plain.safetensors")
+    export_weights(joint, tmp_path / "filtered.safetensors", trained)
+    plain, filtered = (
+        Codec.load(tmp_path / f"{name}.safetensors") for name in ("plain", "filtered")
+    )
+    picture = Image.fromarray(skimage.data.coffee()[:70, :90])
+
+    one, other = (list(codec.encode_iterations(picture)) for codec in (plain, filtered))
+
+    assert [step.segment for step in one] == [step.segment for step in other]
+    assert all(a.picture.tobytes() != b.picture.tobytes() for a, b in zip(one, other, strict=True))
+    shown = filtered.decode(filtered.encode(picture))
+    assert shown.tobytes() == other[-1].picture.tobytes()
+    assert [s["stage"] for s in filtered.training["stages"]][-2:] == ["joint", "post-filter"]
+
+
+def test_a_post_filter_of_another_network_is_an_error(run: Path, tmp_path: Path) -> None:
+    state = load_state(run / "post-filter.safetensors")
+    settings = {**state.settings, "network": {**state.settings["network"], "rate_aware": False}}
+    save_state(tmp_path / "other.safetensors", state.tensors, state.progress, settings)
+
+    with pytest.raises(TrainingError, match="another network"):
+        export_weights(
+            run / "joint.safetensors", tmp_path / "w.safetensors", tmp_path / "other.safetensors"
+        )
+
+
+def test_the_stage_post_filter_needs_a_filter(run: Path, photographs: Path) -> None:
+    with pytest.raises(TrainingError, match="post_filter_channels"):
+        train(run, photographs, TrainingConfig("post-filter", TINY, steps=1))
+
+
+@pytest.mark.parametrize(
+    "stage", ["transform-fine", "transform-coarse", "graft", "context", "post-filter"]
+)
 def test_toderici_has_only_the_joint_stage(tmp_path: Path, photographs: Path, stage: str) -> None:
     with pytest.raises(TrainingError):
         train(tmp_path, photographs, TrainingConfig(stage, TINY_TODERICI, steps=1))
@@ -269,7 +321,7 @@ def test_settings_survive_json_and_unknown_ones_are_an_error() -> None:
 def test_the_mixed_distortion_goes_from_mse_to_ms_ssim() -> None:
     image = to_tensor(skimage.data.astronaut()[None, 100:276, 100:276].copy())
     noisy = image + 0.05 * torch.randn(image.shape, generator=torch.Generator().manual_seed(0))
-    coded = Coded([noisy], torch.zeros(1, 1))
+    coded = Coded([noisy], torch.zeros(1, 1), [()])
     ms_ssim = 1 - float(pytorch_msssim.ms_ssim((noisy + 1) / 2, (image + 1) / 2, data_range=1.0))
 
     mse, half, whole = (float(distortions(TINY, image, coded, w)[0]) for w in (0.0, 0.5, 1.0))

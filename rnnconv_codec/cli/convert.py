@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -215,7 +213,7 @@ def _convert_many(
     started = time.perf_counter()
     reports: list[Report] = []
     shown = not options.quiet and not options.as_json
-    with _terminate_as_interrupt(), file_progress(text, len(jobs), shown=shown) as progress:
+    with file_progress(text, len(jobs), shown=shown) as progress:
         for report in convert_files(
             jobs,
             conversion,
@@ -277,20 +275,6 @@ def _available_cores() -> int:
     if hasattr(os, "sched_getaffinity"):  # a container may have fewer than the machine
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-@contextmanager
-def _terminate_as_interrupt() -> Iterator[None]:
-    """Let SIGTERM end the work as Ctrl-C does, worker processes included."""
-
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _without_content(report: Report) -> Report:

@@ -19,7 +19,8 @@ from rnnconv_codec.cli.streams import (
 
 _EPILOG = """\b
 Example:
-  rnncodec export run/joint.safetensors -o weights/compact-mse.safetensors
+  rnncodec export run/joint.safetensors --post-filter run/post-filter.safetensors \\
+    -o weights/mine.safetensors
 """
 
 
@@ -33,8 +34,14 @@ Example:
     required=True,
     help="Weights file to write (.safetensors), - for standard output.",
 )
+@click.option(
+    "--post-filter",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="State of stage post-filter that was trained behind STATE.",
+)
 @force_option
-def export(state: Path, output: Path, force: bool) -> None:
+def export(state: Path, output: Path, post_filter: Path | None, force: bool) -> None:
     """Make a weights file of a training STATE (of stage graft, context or joint; - for stdin).
 
     Takes the averaged weights and quantises the context model. The file's name without its
@@ -49,7 +56,7 @@ def export(state: Path, output: Path, force: bool) -> None:
             state = Path(folder) / "state.safetensors"
             state.write_bytes(read_input(STREAM))
         exported = Path(folder) / "weights.safetensors"
-        model_id = export_weights(state, exported)
+        model_id = export_weights(state, exported, post_filter)
         data = exported.read_bytes()
     write_output(output, data, force=force)
     name = OUTPUT_NAME if output == STREAM else output

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import signal
+import sys
+import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Any, NoReturn, TextIO
 
@@ -10,6 +16,7 @@ import click
 
 from rnnconv_codec import __version__
 from rnnconv_codec.cli.report import one_line
+from rnnconv_codec.cli.streams import OUTPUT_NAME
 from rnnconv_codec.errors import (
     OUT_OF_MEMORY,
     RnncodecError,
@@ -20,6 +27,12 @@ from rnnconv_codec.errors import (
 FAILED_STATUS = 1
 INTERRUPTED_STATUS = 130
 """What a shell reports for a command that Ctrl-C ended: 128 plus the number of the signal."""
+
+_FULL_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
+"""What writing lines to a file may end with; that of named files has exceptions of its own."""
+
+_ENDING_SIGNALS = ("SIGTERM", "SIGHUP")
+"""Besides SIGINT; SIGHUP, of a terminal that is closed, is not known everywhere."""
 
 # Name -> (module, attribute, line of help). The help is here, and a module is imported only when
 # its command runs, because `rnncodec --help` must not wait for what the commands import.
@@ -82,6 +95,16 @@ class RnncodecGroup(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, _, text) in _COMMANDS.items()])
 
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the command line; a full disk behind standard output is an error like others."""
+        try:
+            return super().main(*args, **kwargs)
+        except OSError as error:
+            if error.errno not in _FULL_DISK:
+                raise
+            _print_error(f"cannot write {OUTPUT_NAME}: {error.strerror}")
+            sys.exit(FAILED_STATUS)
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; errors and notices become lines on standard error."""
         with warnings.catch_warnings():
@@ -89,7 +112,8 @@ class RnncodecGroup(click.Group):
             warnings.simplefilter("always", RnncodecWarning)
             warnings.showwarning = _show_warning
             try:
-                return super().invoke(ctx)
+                with _ended_as_by_interrupt():
+                    return super().invoke(ctx)
             except RnncodecError as error:
                 _fail(ctx, str(error), error.exit_status)
             except (MemoryError, RuntimeError) as error:
@@ -100,9 +124,35 @@ class RnncodecGroup(click.Group):
                 ctx.exit(INTERRUPTED_STATUS)
 
 
+@contextmanager
+def _ended_as_by_interrupt() -> Iterator[None]:
+    """Let what ends the process end it as Ctrl-C does: what it began is cleaned up."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():  # which alone may set handlers
+        yield
+        return
+    numbers = [getattr(signal, name) for name in _ENDING_SIGNALS if hasattr(signal, name)]
+    # One that is ignored stays so: `nohup`.
+    ours = [number for number in numbers if signal.getsignal(number) == signal.SIG_DFL]
+    for number in ours:
+        signal.signal(number, interrupt)
+    try:
+        yield
+    finally:
+        for number in ours:
+            signal.signal(number, signal.SIG_DFL)
+
+
 def _fail(ctx: click.Context, message: str, status: int = FAILED_STATUS) -> NoReturn:
-    click.echo(f"rnncodec: error: {one_line(message)}", err=True)
+    _print_error(message)
     ctx.exit(status)
+
+
+def _print_error(message: str) -> None:
+    click.echo(f"rnncodec: error: {one_line(message)}", err=True)
 
 
 def _show_warning(

@@ -8,17 +8,18 @@ import click
 
 from rnnconv_codec.cli.options import MAX_THREADS
 
-STAGES = ("transform-fine", "transform-coarse", "graft", "context", "joint")
+STAGES = ("transform-fine", "transform-coarse", "graft", "context", "joint", "post-filter")
 """Repeated from `training.config`, whose import would make `--help` wait; a test compares."""
 
 CROP_METHODS = ("random", "high-entropy")
 
 _EPILOG = """\b
 Example, the whole way to a weights file:
-  for stage in transform-fine transform-coarse graft context joint; do
+  for stage in transform-fine transform-coarse graft context joint post-filter; do
     rnncodec train $stage --images photos/ --validation held-out/ --run run/
   done
-  rnncodec export run/joint.safetensors -o weights/mine.safetensors
+  rnncodec export run/joint.safetensors --post-filter run/post-filter.safetensors \\
+    -o weights/mine.safetensors
 
 Ctrl-C (or SIGTERM) stops after the current step and saves; the same command goes on.
 """
@@ -86,6 +87,19 @@ _folder = click.Path(path_type=Path)
     help="Share of MS-SSIM in the distortion; crops of 176 or more.  [default: 0, MSE alone]",
 )
 @click.option(
+    "--bfloat16/--no-bfloat16",
+    default=None,
+    help="Train the post-filter in bfloat16, for processors that have it.  [default: no]",
+)
+@click.option(
+    "--save-every",
+    metavar="M",
+    type=_positive,
+    default=5.0,
+    show_default=True,
+    help="Minutes between saves of the state: what a crash can cost.",
+)
+@click.option(
     "--validate-every",
     metavar="M",
     type=_positive,
@@ -99,9 +113,9 @@ _folder = click.Path(path_type=Path)
 def train(**options: object) -> None:
     """Train one STAGE of a model, or go on where it stopped.
 
-    The stages are transform-fine, transform-coarse, graft, context and joint, each starting
-    where the one before ended. Each validation prints bpp:PSNR of every iteration and the mean
-    log of J = MSE + lambda R, and adds a line to DIR/log.jsonl. Without an option, the
+    The stages are transform-fine, transform-coarse, graft, context, joint and post-filter, each
+    starting where the one before ended. Each validation prints bpp:PSNR of every iteration and
+    the mean log of J = MSE + lambda R, and adds a line to DIR/log.jsonl. Without an option, the
     setting of --config is used, or of the begun run, or the stage's own: see docs/TRAINING.md.
     """
     from rnnconv_codec.training.stages import StretchOptions, train_stretch

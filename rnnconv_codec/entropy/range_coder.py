@@ -23,6 +23,10 @@ _TAILS = (bytes(_TAIL_WORDS * WORD_BYTES), b"\xff" * (_TAIL_WORDS * WORD_BYTES))
 # `perfect=False` takes multiples of 2^-16 as they are, and is several times faster.
 _BINARY = constriction.stream.model.Categorical(perfect=False)
 
+_ONE = np.arange(PROBABILITY_TOTAL + 1) / PROBABILITY_TOTAL
+_ROWS: NDArray[np.float64] = np.stack([1.0 - _ONE, _ONE], axis=1)
+"""P(0) and P(1) by the integer that stands for P(1)."""
+
 
 def _rows(probabilities: NDArray[np.int32]) -> NDArray[np.float64]:
     """(n,) probabilities of bit 1 out of 2^16 to (n, 2) rows (P(0), P(1)), exact in float64."""
@@ -33,9 +37,8 @@ def _rows(probabilities: NDArray[np.int32]) -> NDArray[np.float64]:
     ):
         # constriction accepts such probabilities and codes nonsense.
         raise ValueError("probabilities must lie between 0 and 2^16, exclusive")
-    rows = np.empty((probabilities.size, 2), np.float64)
-    rows[:, 1] = probabilities / PROBABILITY_TOTAL
-    rows[:, 0] = 1.0 - rows[:, 1]
+    # With "clip" numpy need not look for indices out of range, ten times as fast.
+    rows: NDArray[np.float64] = np.take(_ROWS, probabilities, axis=0, mode="clip")
     return rows
 
 

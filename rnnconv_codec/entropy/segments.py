@@ -200,8 +200,7 @@ class SegmentCoder:
             self._states[index] = state
         for strip in self._strips:
             outer = strip.widened(model.margin * model.stride)
-            codes = bits[:, :, outer.cells(model.stride)].to(model.dtype)
-            added = model.accumulation(codes, self._iteration)
+            added = model.accumulation(bits[:, :, outer.cells(model.stride)], self._iteration)
             state[:, :, strip.cells(model.stride)] += added[
                 :, :, strip.cells_in(outer, model.stride)
             ]

@@ -73,12 +73,20 @@ class ConvGRUCell(nn.Module):
             The new hidden state, (N, hidden_channels, H', W'), each value in (-1, 1).
         """
         from_input = self.conv_ih(input)
+        x_gates, x_u = from_input.split([2 * self.hidden_channels, self.hidden_channels], 1)
         if hidden is None:
-            n, _, height, width = from_input.shape
-            hidden = from_input.new_zeros(n, self.hidden_channels, height, width)
-        x_r, x_z, x_u = from_input.chunk(3, 1)
-        h_r, h_z = self.conv_hh(hidden).chunk(2, 1)
-        reset = torch.sigmoid(x_r + h_r)
-        update = torch.sigmoid(x_z + h_z)
-        candidate = torch.tanh(x_u + self.conv_u(reset * hidden))
-        return torch.lerp(hidden, candidate, update)
+            return self._first(x_gates, x_u)
+        # In place where autograd allows it: for tensors of this size, taking fresh memory costs
+        # more than the arithmetic.
+        gates = self.conv_hh(hidden).add_(x_gates).sigmoid_()
+        reset, update = gates.chunk(2, 1)
+        candidate = self.conv_u(reset * hidden).add_(x_u).tanh_()
+        return torch.addcmul(hidden, update, candidate - hidden)
+
+    def _first(self, x_gates: Tensor, x_u: Tensor) -> Tensor:
+        """The step from a state of zeros, of which the hidden convolutions leave their biases."""
+        x_z = x_gates[:, self.hidden_channels :]
+        if self.conv_hh.bias is not None and self.conv_u.bias is not None:
+            x_z = x_z + self.conv_hh.bias[self.hidden_channels :].view(1, -1, 1, 1)
+            x_u = x_u + self.conv_u.bias.view(1, -1, 1, 1)
+        return torch.sigmoid(x_z) * torch.tanh(x_u)

@@ -9,6 +9,7 @@ from torch.nn import functional
 from rnnconv_codec.networks.cell import ConvGRUCell
 from rnnconv_codec.networks.config import CompactConfig
 from rnnconv_codec.networks.loop_filter import LoopFilter
+from rnnconv_codec.networks.post_filter import PostFilter
 from rnnconv_codec.networks.recurrent import RecurrentNetwork, State
 from rnnconv_codec.networks.strips import Halos, reach
 from rnnconv_codec.networks.transform import FINE_STRIDE, coarse_analysis, fine_analysis
@@ -74,6 +75,14 @@ class CompactNetwork(RecurrentNetwork):
                 SYNTHESIS_CHANNELS,
                 config.iterations,
             )
+        self.post_filter: PostFilter | None = None
+        if config.post_filter_channels:
+            self.post_filter = PostFilter(
+                config.fine_decoder_channels,
+                config.post_filter_channels,
+                config.post_filter_blocks,
+                config.iterations,
+            )
         if config.rate_aware:
             self.coarse_rate_gain = nn.Parameter(
                 torch.zeros(config.iterations, config.coarse_codes)
@@ -91,11 +100,13 @@ class CompactNetwork(RecurrentNetwork):
         synthesis = reach(self.synthesis, FINE_STRIDE)
         if self.loop_filter is not None:
             synthesis = max(synthesis, self.loop_filter.reach(FINE_STRIDE))
+        post_filter = self.post_filter
         return Halos(
             encode=reach(self.analysis, 1)
             + max(coarse_encoder, self.fine_encoder.reach(FINE_STRIDE)),
             decode=coarse_decoder + self.fine_decoder.reach(FINE_STRIDE),
             synthesise=synthesis,
+            show=0 if post_filter is None else post_filter.reach,
         )
 
     def encode_iteration(
@@ -142,11 +153,24 @@ class CompactNetwork(RecurrentNetwork):
 
     def synthesise(self, state: State, iteration: int) -> Tensor:
         """See `RecurrentNetwork.synthesise`."""
-        coefficients = state[1] * self.fine_state_scale.view(1, -1, 1, 1)
+        coefficients = self._coefficients(state)
         blocks = self.synthesis(coefficients)
         if self.loop_filter is not None:
             blocks = blocks + self.loop_filter(coefficients, self.code_scale[iteration], iteration)
         return functional.pixel_shuffle(blocks, FINE_STRIDE)
+
+    def show(self, state: State, reconstruction: Tensor, iteration: int) -> Tensor:
+        """See `RecurrentNetwork.show`."""
+        if self.post_filter is None:
+            return reconstruction
+        unit = self.code_scale[iteration]
+        correction: Tensor = self.post_filter(
+            self._coefficients(state), reconstruction, unit, iteration
+        )
+        return reconstruction + correction
+
+    def _coefficients(self, state: State) -> Tensor:
+        return state[1] * self.fine_state_scale.view(1, -1, 1, 1)
 
 
 def _fixed(size: int) -> nn.Parameter:

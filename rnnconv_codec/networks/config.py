@@ -63,6 +63,8 @@ class CompactConfig:
         fine_decoder_kernel: of that cell's input convolution.
         loop_filter_channels: hidden channels of the in-loop filter; 0 is no filter.
         rate_aware: whether the logit of a code takes part in its decision.
+        post_filter_channels: of the filter of shown pictures; 0 is no filter.
+        post_filter_blocks: its residual blocks.
         context: sizes of the context model.
     """
 
@@ -76,6 +78,8 @@ class CompactConfig:
     fine_decoder_kernel: int = 1
     loop_filter_channels: int = 128
     rate_aware: bool = True
+    post_filter_channels: int = 0
+    post_filter_blocks: int = 0
     context: ContextModelConfig = field(default_factory=ContextModelConfig)
 
     preset = "compact"
@@ -134,7 +138,7 @@ FIRST_COMPACT: dict[str, Any] = {
 FIRST_CONTEXT: dict[str, Any] = {"hidden_layers": 1, "from_finer": False}
 """The same for its context model."""
 
-OPTIONAL_PARTS = ("loop_filter_channels",)
+OPTIONAL_PARTS = ("loop_filter_channels", "post_filter_channels", "post_filter_blocks")
 """Sizes that may be 0: the part is left out then."""
 
 

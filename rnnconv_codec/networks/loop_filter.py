@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
+from rnnconv_codec.networks.compression import compress
 from rnnconv_codec.networks.strips import reach
 
 
@@ -49,8 +49,8 @@ class LoopFilter(nn.Module):
             unit: scalar, the scale of the iteration's quantisation.
             iteration: 0-based.
         """
-        features = self.features(torch.asinh(coefficients / unit))
-        features = functional.relu(features + self.bias[iteration].view(1, -1, 1, 1))
+        features = self.features(compress(coefficients / unit))
+        features = features.add_(self.bias[iteration].view(1, -1, 1, 1)).relu_()
         gain = unit * self.gain[iteration].view(1, -1, 1, 1)
         correction: Tensor = gain * self.correction(features)
         return correction

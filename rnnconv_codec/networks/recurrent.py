@@ -54,6 +54,19 @@ class RecurrentNetwork(nn.Module, ABC):
     def synthesise(self, state: State, iteration: int) -> Tensor:
         """The whole image (N, 3, H, W), nominally in [-1, 1], after an iteration (one-shot)."""
 
+    def show(self, state: State, reconstruction: Tensor, iteration: int) -> Tensor:
+        """What a viewer gets to see of a reconstruction; the residual loop does not see it.
+
+        Args:
+            state: of the decoder, after the iteration.
+            reconstruction: what `synthesise` makes of it, (N, 3, H, W).
+            iteration: 0-based.
+
+        Returns:
+            (N, 3, H, W), nominally in [-1, 1]: the reconstruction itself without a post-filter.
+        """
+        return reconstruction
+
     def rate_gains(self, iteration: int) -> list[Tensor | None]:
         """Per grid how much a code's logit adds to its activation, (1, C, 1, 1); None is nothing.
 
@@ -86,8 +99,13 @@ class Iteration:
 
     @cached_property
     def reconstruction(self) -> Tensor:
-        """(N, 3, H, W), nominally in [-1, 1]."""
+        """(N, 3, H, W), nominally in [-1, 1]: what the next residual is a difference to."""
         return self.network.synthesise(self.state, self.index)
+
+    @property
+    def shown(self) -> Tensor:
+        """The picture as it is shown, (N, 3, H, W), nominally in [-1, 1]."""
+        return self.network.show(self.state, self.reconstruction, self.index)
 
 
 def sign_of_activations(iteration: int, activations: list[Tensor]) -> list[Tensor]:

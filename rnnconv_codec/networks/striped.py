@@ -71,6 +71,34 @@ class StripedNetwork:
         whole = self._network.synthesise(rows, iteration)
         return whole[:, :, strip.cells_in(outer, 1)]
 
+    def show(
+        self,
+        state: State,
+        iteration: int,
+        strip: Strip,
+        reconstruction: Rows | None = None,
+        *,
+        filtered_as: int | None = None,
+    ) -> Tensor:
+        """A strip (1, 3, rows, W) of `RecurrentNetwork.show`.
+
+        Args:
+            state: of the decoder, after the iteration.
+            iteration: 0-based.
+            strip: which.
+            reconstruction: of the picture; made by `synthesise` if None.
+            filtered_as: the iteration, 0-based, that the post-filter takes it for; None is its own.
+        """
+        outer = strip.widened(self._network.halos.show)
+        if reconstruction is None:
+            reconstructed = self.synthesise(state, iteration, outer)
+        else:
+            reconstructed = reconstruction(outer)
+        rows = tuple(_rows(tensor, outer) for tensor in state)
+        which = iteration if filtered_as is None else filtered_as
+        whole = self._network.show(rows, reconstructed, which)
+        return whole[:, :, strip.cells_in(outer, 1)]
+
     def code(
         self, image: Rows, iterations: int, quantise: Quantise, *, overwrite: bool = False
     ) -> Iterator[CodedIteration]:
@@ -187,6 +215,10 @@ class CodedIteration:
         whole = rows[0] if len(rows) == 1 else torch.cat(rows, 2)
         self._made = (strip, whole)
         return whole
+
+    def shown(self, strip: Strip) -> Tensor:
+        """A strip (1, 3, rows, W) of the picture as it is shown, nominally in [-1, 1]."""
+        return self._network.show(self.state, self.index, strip, self.reconstruction)
 
 
 def _difference(image: Rows, coded: CodedIteration) -> Rows:

@@ -83,11 +83,13 @@ class Halos:
         encode: of `RecurrentNetwork.encode_iteration`.
         decode: of `RecurrentNetwork.decode_iteration`.
         synthesise: of `RecurrentNetwork.synthesise`.
+        show: of `RecurrentNetwork.show`, beyond the rows of the reconstruction that it is given.
     """
 
     encode: int
     decode: int
     synthesise: int
+    show: int = 0
 
 
 def reach(convolution: nn.Conv2d, stride: int) -> int:

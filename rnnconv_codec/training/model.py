@@ -11,7 +11,7 @@ from torch.nn import functional
 from rnnconv_codec.entropy.context_model import ContextModel
 from rnnconv_codec.networks.binarizer import Binarize, binarize
 from rnnconv_codec.networks.config import NetworkConfig, TodericiConfig
-from rnnconv_codec.networks.recurrent import build_network, residual_loop
+from rnnconv_codec.networks.recurrent import State, build_network, residual_loop
 
 FIRST_THRESHOLD = 2.5
 LAST_THRESHOLD = 0.06
@@ -54,10 +54,12 @@ class Coded:
     Attributes:
         reconstructions: per iteration (N, 3, H, W).
         rates: (T, N) bits per pixel up to and including each iteration.
+        states: of the decoder, after each iteration.
     """
 
     reconstructions: list[Tensor]
     rates: Tensor
+    states: list[State]
 
 
 def code_batch(
@@ -103,10 +105,10 @@ def code_batch(
         return codes
 
     with torch.set_grad_enabled(gradient and network_gradient):
-        reconstructions = [
-            done.reconstruction for done in residual_loop(codec.network, image, count, quantise)
-        ]
-    return Coded(reconstructions, torch.stack(rates).cumsum(0))
+        done = list(residual_loop(codec.network, image, count, quantise))
+        reconstructions = [iteration.reconstruction for iteration in done]
+    decoder_states = [iteration.state for iteration in done]
+    return Coded(reconstructions, torch.stack(rates).cumsum(0), decoder_states)
 
 
 def rate_weights(config: NetworkConfig) -> list[float]:

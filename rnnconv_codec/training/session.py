@@ -22,7 +22,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as ProgressBar
 from torch import Tensor, nn
 
-from rnnconv_codec.errors import TrainingError
+from rnnconv_codec.errors import OutputFileError, TrainingError
 from rnnconv_codec.files import atomic_write
 from rnnconv_codec.training.config import TrainingConfig, to_settings
 from rnnconv_codec.training.images import (
@@ -140,7 +140,11 @@ def read_settings(path: Path) -> dict[str, Any]:
 
 
 def append_log(folder: RunFolder, progress: Progress, report: Report) -> None:
-    """Add a line to the log of the run."""
+    """Add a line to the log of the run.
+
+    Raises:
+        OutputFileError: it cannot be written.
+    """
     line = {
         "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "stage": progress.stage,
@@ -148,8 +152,11 @@ def append_log(folder: RunFolder, progress: Progress, report: Report) -> None:
         "seconds": round(progress.seconds, 1),
         **report,
     }
-    with folder.log.open("a") as file:
-        file.write(json.dumps(line) + "\n")
+    try:
+        with folder.log.open("a") as file:
+            file.write(json.dumps(line) + "\n")
+    except OSError as error:
+        raise OutputFileError(f"cannot write {folder.log}: {error.strerror}") from error
 
 
 def describe(report: Report) -> str:
@@ -235,7 +242,11 @@ def train_stage(
         trainer.restore(trained.state)
     settings = to_settings(config)
     write_config(folder, config)
-    torch.manual_seed(config.seed * 1_000_003 + progress.step)
+
+    def loss(batch: Tensor) -> Tensor:
+        # The noise of a step is the same however often training was stopped before it.
+        torch.manual_seed(config.seed * 1_000_003 + progress.step)
+        return objective(batch)
 
     with progress_bar(console, config.stage, config.steps, stretch.quiet) as update:
 
@@ -255,7 +266,7 @@ def train_stage(
         run(
             trainer,
             prefetch(stretch.sampler(), progress.step),
-            objective,
+            loss,
             limits=stretch.limits,
             save=lambda: trainer.save(folder.state(config.stage), settings),
             validate=measure,

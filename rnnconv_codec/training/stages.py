@@ -10,6 +10,7 @@ import torch
 from rich.console import Console
 
 from rnnconv_codec.errors import TrainingError
+from rnnconv_codec.files import make_folder
 from rnnconv_codec.training.codec import run_graft, train_codec
 from rnnconv_codec.training.config import (
     TrainingConfig,
@@ -17,6 +18,7 @@ from rnnconv_codec.training.config import (
     stage_defaults,
     with_overrides,
 )
+from rnnconv_codec.training.post_filter import train_post_filter
 from rnnconv_codec.training.session import (
     RunFolder,
     Stretch,
@@ -33,6 +35,7 @@ STAGE_FUNCTIONS: dict[str, Callable[[Stretch], None]] = {
     "graft": run_graft,
     "context": train_codec,
     "joint": train_codec,
+    "post-filter": train_post_filter,
 }
 
 
@@ -56,8 +59,10 @@ class StretchOptions:
     learning_rate: float | None = None
     context_learning_rate: float | None = None
     ms_ssim_weight: float | None = None
+    bfloat16: bool | None = None
     seed: int | None = None
     threads: int | None = None
+    save_every: float = 5.0
     validate_every: float = 5.0
     quiet: bool = False
 
@@ -67,6 +72,7 @@ def train_stretch(options: StretchOptions) -> None:
 
     Raises:
         TrainingError: no images, a missing stage before, an unfitting state.
+        OutputFileError: the run folder cannot be made or written to.
     """
     if options.threads is not None:
         torch.set_num_threads(options.threads)
@@ -82,13 +88,14 @@ def train_stretch(options: StretchOptions) -> None:
         learning_rate=options.learning_rate,
         context_learning_rate=options.context_learning_rate,
         ms_ssim_weight=options.ms_ssim_weight,
+        bfloat16=options.bfloat16,
         seed=options.seed,
     )
-    folder.path.mkdir(parents=True, exist_ok=True)
+    make_folder(folder.path)
     images = training_images(options.images, config)
     crops = validation_batch(options.validation, config.validation_crop)
     console = Console(stderr=True)
-    limits = Limits(minutes=options.minutes, validate_every=60 * options.validate_every)
+    limits = Limits(options.minutes, 60 * options.save_every, 60 * options.validate_every)
     STAGE_FUNCTIONS[config.stage](
         Stretch(folder, config, images, crops, limits, console, options.quiet)
     )

@@ -271,19 +271,24 @@ def load_state(path: Path) -> State:
         raise TrainingError(f"{path}: cannot read the training state: {error}") from error
 
 
-def load_parameters(model: nn.Module, state: State, *, averaged: bool = False) -> None:
+def load_parameters(
+    model: nn.Module, state: State, *, averaged: bool = False, without: str | None = None
+) -> None:
     """Set the parameters of a model from a state.
 
     Args:
         model: the model that the state was saved from.
         state: the state.
         averaged: take the averaged weights where the state has them.
+        without: how the names of parameters begin that the state does not have.
 
     Raises:
         TrainingError: a parameter is missing or has another shape.
     """
     with torch.no_grad():
         for name, parameter in model.named_parameters():
+            if without is not None and name.startswith(without):
+                continue
             value = state.tensors.get(f"model.{name}")
             if value is None or value.shape != parameter.shape:
                 raise TrainingError(f"the training state has no fitting {name}")

@@ -1,0 +1,1 @@
+"""Fuzzing of what reads `.rnc` files; see `make fuzz` and docs/RELIABILITY.md."""

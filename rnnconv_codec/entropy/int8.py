@@ -1,0 +1,117 @@
+"""Convolutions of 8-bit integers, where the processor has instructions for them.
+
+The context model's activations are 0..255, its weights -128..127. Processors with VNNI multiply
+and add those in 32-bit integers, four times as many at once as in float32, and without rounding:
+the accumulators are the same. Older ones add pairs of products in 16 bits, which saturate, so on
+them (and wherever anything else is in doubt) the context model stays with float32.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+ISA_LIMITS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")
+"""Environment variables that may keep oneDNN from instructions which the processor has."""
+
+PROBE_CHANNELS = 96
+PROBE_SIDE = 16
+PROBE_INPUTS = 48
+"""Of the channels, those that are not zero: more of the largest products pass 2^24."""
+
+
+class Int8Convolution:
+    """A convolution with stride 1 that keeps the size, in oneDNN's layout.
+
+    Args:
+        weight: int8 (O, I, k, k), k odd.
+        bias: float32 (O,), added to the result.
+        scale: float32 (O,), powers of two that the sums are multiplied by.
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor, scale: Tensor) -> None:
+        outputs, _, kernel, _ = weight.shape
+        self._padding = [kernel // 2, kernel // 2]
+        self._scales = scale
+        self._zeros = torch.zeros(outputs, dtype=torch.int64)
+        self._bias = bias
+        self._weight = torch.ops.onednn.qconv_prepack(
+            weight, self._scales, 1.0, 0, [1, 1], self._padding, [1, 1], 1, None
+        )
+
+    def __call__(self, input: Tensor) -> Tensor:
+        """`scale` · sum + `bias`, float32 (N, O, h, w).
+
+        Args:
+            input: integers 0..255, (N, I, h, w), of any type.
+        """
+        result: Tensor = torch.ops.onednn.qconv2d_pointwise(
+            input.to(torch.uint8, memory_format=torch.channels_last),
+            1.0,
+            0,
+            self._weight,
+            self._scales,
+            self._zeros,
+            self._bias,
+            [1, 1],
+            self._padding,
+            [1, 1],
+            1,
+            1.0,
+            0,
+            torch.float32,
+            "none",
+            [],
+            "",
+        )
+        return result
+
+
+def int8_operations() -> dict[Any, Callable[..., int]]:
+    """How to count what these convolutions do, for `torch.utils.flop_counter.FlopCounterMode`.
+
+    Empty where torch does not have them.
+    """
+    operator = getattr(torch.ops.onednn, "qconv2d_pointwise", None)
+    return {} if operator is None else {operator: _operations}
+
+
+def _operations(*shapes: Any, out_shape: Any = None, **_: Any) -> int:
+    weight = shapes[3]  # of `qconv2d_pointwise`'s arguments; a multiply-add is two operations
+    operations: int = 2 * math.prod(weight) * math.prod(out_shape) // out_shape[1]
+    return operations
+
+
+@lru_cache(maxsize=1)
+def int8_is_exact() -> bool:
+    """Whether `Int8Convolution` can be had here and gives exact integers.
+
+    The processor must have VNNI, nothing may keep oneDNN from using it, and a convolution of the
+    largest values, which saturates in 16 bits, must come out right.
+    """
+    if any(name in os.environ for name in ISA_LIMITS):
+        return False
+    try:
+        if not (torch.backends.mkldnn.is_available() and torch.cpu._is_vnni_supported()):
+            return False
+        return _probe()
+    except (AttributeError, RuntimeError, TypeError):  # another torch, without these
+        return False
+
+
+def _probe() -> bool:
+    weight = torch.full((PROBE_CHANNELS, PROBE_CHANNELS, 3, 3), 127, dtype=torch.int8)
+    weight[::2] = -128
+    scale = torch.exp2(-(torch.arange(PROBE_CHANNELS) % 16).float())
+    bias = torch.arange(PROBE_CHANNELS) * scale
+    largest = torch.zeros(1, PROBE_CHANNELS, PROBE_SIDE, PROBE_SIDE)
+    largest[:, :PROBE_INPUTS] = 255
+    found = Int8Convolution(weight, bias, scale)(largest)[0, :, 1:-1, 1:-1]
+    expected = weight[:, 0, 0, 0].double() * 255 * 9 * PROBE_INPUTS * scale + bias
+    return bool((found.double() == expected.view(-1, 1, 1)).all())

@@ -1,0 +1,1 @@
+"""Hostile `.rnc` and weights files, and the script that makes them."""

@@ -53,7 +53,7 @@ class StripPlan:
     """
 
     pixels: int = 1 << 20
-    least_rows: int = 256
+    least_rows: int = 160
 
     def strips(self, height: int, width: int) -> tuple[Strip, ...]:
         """The strips, of nearly equal heights, of a padded picture."""

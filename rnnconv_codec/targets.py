@@ -9,6 +9,7 @@ cut as short as that allows.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Collection, Generator
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
@@ -91,7 +92,9 @@ class Target:
     def max_bytes(self, width: int, height: int) -> int | None:
         """The upper bound on the file of a picture of this size in pixels, None without one."""
         if self.bpp is not None:
-            return math.floor(self.bpp * width * height / _BITS_PER_BYTE)
+            limit = self.bpp * width * height / _BITS_PER_BYTE
+            # Of a bpp near the largest number the product is infinite: a bound that none reaches.
+            return math.floor(limit) if math.isfinite(limit) else sys.maxsize
         return self.size
 
     def cut_of(self, info: FileInfo) -> Cut:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from click.testing import CliRunner, Result
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from rnnconv_codec.cli.group import cli
@@ -124,6 +124,7 @@ def test_a_target_is_sound_or_an_argument_error(bound: dict[str, Any]) -> None:
 
 
 @given(st.one_of(st.integers(), st.floats()), st.sampled_from(["iterations", "bpp", "size"]))
+@example(1e308, "bpp")
 def test_the_library_cuts_or_refuses(value: float, name: str) -> None:
     bound: dict[str, Any] = {name: value}
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -144,4 +145,5 @@ def test_the_fuzzer_runs(target: str, tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert "Done 100 runs" in done.stderr
+    # The corpus is run whole, however many runs are asked for.
+    assert re.search(r"Done \d{3,} runs", done.stderr)

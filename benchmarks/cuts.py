@@ -20,7 +20,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from rnnconv_codec.codec import HALF_RANGE, KNOWN_SHARE, Codec
+from rnnconv_codec.codec import HALF_RANGE, Codec, filtered_as
 from rnnconv_codec.container import inspect, truncate
 from rnnconv_codec.entropy.words import WORD_BYTES
 from rnnconv_codec.evaluation.measure import find_images
@@ -41,12 +41,12 @@ def crop(image: Image.Image, side: int) -> Image.Image:
 
 
 def picture_of(
-    codec: Codec, state: State, iteration: int, filtered_as: int, size: tuple[int, int]
+    codec: Codec, state: State, iteration: int, which: int, size: tuple[int, int]
 ) -> Image.Image:
-    """What the decoder shows after `iteration`, counted from 0, filtered as another one."""
+    """What the decoder shows after `iteration`, counted from 0, filtered as `which` one."""
     width, height = size
     reconstruction = codec.network.synthesise(state, iteration)
-    output = codec.network.show(state, reconstruction, filtered_as)[0, :, :height, :width]
+    output = codec.network.show(state, reconstruction, which)[0, :, :height, :width]
     levels = ((output + 1) * HALF_RANGE).round().clamp(0, 255).to(torch.uint8)
     return Image.fromarray(np.ascontiguousarray(levels.permute(1, 2, 0).numpy()))
 
@@ -63,24 +63,22 @@ def measure(codec: Codec, image: Image.Image) -> Gains:
         for iteration, codes in enumerate(whole):
 
             def quality(
-                codes: list[Tensor], state: State | None, iteration: int, known: float = 1
+                codes: list[Tensor], state: State | None, iteration: int, which: int
             ) -> float:
                 after = codec.network.decode_iteration(codes, state, iteration)
-                filtered_as = iteration - (known < KNOWN_SHARE)
-                return psnr(picture_of(codec, after, iteration, filtered_as, image.size), image)
+                return psnr(picture_of(codec, after, iteration, which, image.size), image)
 
             for share in SHARES if iteration else ():
                 words = int(share * lengths[iteration]) // WORD_BYTES
                 cut = truncate(data, iterations=iteration, partial_bytes=words * WORD_BYTES)
                 expected = codec.decode_codes(cut)[-1]
                 probable = [torch.where(grid > 0, 1.0, -1.0) for grid in expected]
-                known = sum(float((grid.abs() == 1).sum()) for grid in expected)
-                known /= sum(grid.numel() for grid in expected)
+                which = filtered_as(expected, iteration)
                 gains[iteration + 1, share] = (
-                    quality(expected, state, iteration, known) - before,
-                    quality(probable, state, iteration, known) - before,
+                    quality(expected, state, iteration, which) - before,
+                    quality(probable, state, iteration, which) - before,
                 )
-            before = quality(codes, state, iteration)
+            before = quality(codes, state, iteration, iteration)
             state = codec.network.decode_iteration(codes, state, iteration)
     return gains
 

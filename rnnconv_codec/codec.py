@@ -74,7 +74,6 @@ LEAST_SCALE = 2.0**-16
 HALF_RANGE = 127.5
 """Pixels 0..255 are x = p / HALF_RANGE - 1 in the network."""
 
-
 KNOWN_SHARE = 0.4
 """Of the codes of a partial iteration: with fewer, the post-filter takes it for the one before.
 
@@ -453,16 +452,23 @@ def _shown(
     frame: _Frame, network: StripedNetwork, state: State, codes: list[Tensor], iteration: int
 ) -> Image.Image:
     """The picture after an iteration, 0-based, of which these are the codes, or what is known."""
-    filtered_as = iteration if _is_known(codes) else max(0, iteration - 1)
-    return frame.picture(partial(network.show, state, iteration, filtered_as=filtered_as))
+    which = filtered_as(codes, iteration)
+    return frame.picture(partial(network.show, state, iteration, filtered_as=which))
 
 
-def _is_known(codes: list[Tensor]) -> bool:
-    """Whether so many codes of an iteration are known that its picture is filtered as its own."""
+def filtered_as(codes: list[Tensor], iteration: int) -> int:
+    """The iteration, 0-based, that the post-filter takes a picture for; see `KNOWN_SHARE`.
+
+    Args:
+        codes: the last ones of the picture, of any type: -1 or +1, or between them where they
+            are not known.
+        iteration: 0-based, that they are of.
+    """
     if not codes[0].is_floating_point():
-        return True
+        return iteration
     known = sum(int((grid.abs() == 1).sum()) for grid in codes)
-    return known >= KNOWN_SHARE * sum(grid.numel() for grid in codes)
+    is_known = known >= KNOWN_SHARE * sum(grid.numel() for grid in codes)
+    return iteration if is_known else max(0, iteration - 1)
 
 
 def network_tensors(network: RecurrentNetwork) -> dict[str, Tensor]:

@@ -43,6 +43,7 @@ from rnnconv_codec.images import (
     prepare_picture,
 )
 from rnnconv_codec.networks.config import NetworkConfig
+from rnnconv_codec.networks.prepared import prepared
 from rnnconv_codec.networks.recurrent import RecurrentNetwork, State, build_network
 from rnnconv_codec.networks.striped import CodedIteration, Rows, StripedNetwork
 from rnnconv_codec.networks.strips import DEFAULT_STRIPS, Strip, StripPlan, round_up
@@ -483,7 +484,7 @@ def _load_network(model: ModelFile) -> RecurrentNetwork:
     tensors = _checked_tensors(model, dict(network.named_parameters()))
     network.load_state_dict(tensors, assign=True)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return network.eval()
+    return prepared(network.eval())
 
 
 def _checked_tensors(model: ModelFile, expected: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -20,7 +20,7 @@ from rnnconv_codec.cli.streams import (
 _EPILOG = """\b
 Example:
   rnncodec export run/joint.safetensors --post-filter run/post-filter.safetensors \\
-    -o weights/mine.safetensors
+    --calibration photos/ -o weights/mine.safetensors
 """
 
 
@@ -40,8 +40,16 @@ Example:
     type=click.Path(path_type=Path),
     help="State of stage post-filter that was trained behind STATE.",
 )
+@click.option(
+    "--calibration",
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="Photographs that tell how large values become: filters and encoder run in 8 bits then.",
+)
 @force_option
-def export(state: Path, output: Path, post_filter: Path | None, force: bool) -> None:
+def export(
+    state: Path, output: Path, post_filter: Path | None, calibration: Path | None, force: bool
+) -> None:
     """Make a weights file of a training STATE (of stage graft, context or joint; - for stdin).
 
     Takes the averaged weights and quantises the context model. The file's name without its
@@ -56,7 +64,7 @@ def export(state: Path, output: Path, post_filter: Path | None, force: bool) -> 
             state = Path(folder) / "state.safetensors"
             state.write_bytes(read_input(STREAM))
         exported = Path(folder) / "weights.safetensors"
-        model_id = export_weights(state, exported, post_filter)
+        model_id = export_weights(state, exported, post_filter, calibration)
         data = exported.read_bytes()
     write_output(output, data, force=force)
     name = OUTPUT_NAME if output == STREAM else output

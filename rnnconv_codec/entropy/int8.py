@@ -27,46 +27,64 @@ PROBE_INPUTS = 48
 
 
 class Int8Convolution:
-    """A convolution with stride 1 that keeps the size, in oneDNN's layout.
+    """A convolution in oneDNN's layout.
 
     Args:
-        weight: int8 (O, I, k, k), k odd.
+        weight: int8 (O, I, k, k).
         bias: float32 (O,), added to the result.
-        scale: float32 (O,), powers of two that the sums are multiplied by.
+        scale: float32 (O,), that the sums are multiplied by; powers of two if it is to be exact.
+        stride: along both axes.
+        padding: the same; by default that which keeps the size, for an odd k.
+        input_zero: what is subtracted from the input; padding is with 0 after that.
+        output_zero: if given, the result is rounded, this is added, and it is cut to bytes; if
+            it is 0, negative results become 0.
     """
 
-    def __init__(self, weight: Tensor, bias: Tensor, scale: Tensor) -> None:
+    def __init__(
+        self,
+        weight: Tensor,
+        bias: Tensor,
+        scale: Tensor,
+        *,
+        stride: int = 1,
+        padding: int | None = None,
+        input_zero: int = 0,
+        output_zero: int | None = None,
+    ) -> None:
         outputs, _, kernel, _ = weight.shape
-        self._padding = [kernel // 2, kernel // 2]
+        self._stride = [stride, stride]
+        self._padding = 2 * [kernel // 2 if padding is None else padding]
+        self._input_zero, self._output_zero = input_zero, output_zero
         self._scales = scale
         self._zeros = torch.zeros(outputs, dtype=torch.int64)
         self._bias = bias
         self._weight = torch.ops.onednn.qconv_prepack(
-            weight, self._scales, 1.0, 0, [1, 1], self._padding, [1, 1], 1, None
+            weight, scale, 1.0, input_zero, self._stride, self._padding, [1, 1], 1, None
         )
 
     def __call__(self, input: Tensor) -> Tensor:
-        """`scale` · sum + `bias`, float32 (N, O, h, w).
+        """`scale` · sum + `bias`, (N, O, h', w'): float32, or bytes if there is an `output_zero`.
 
         Args:
             input: integers 0..255, (N, I, h, w), of any type.
         """
+        to_bytes = self._output_zero is not None
         result: Tensor = torch.ops.onednn.qconv2d_pointwise(
             input.to(torch.uint8, memory_format=torch.channels_last),
             1.0,
-            0,
+            self._input_zero,
             self._weight,
             self._scales,
             self._zeros,
             self._bias,
-            [1, 1],
+            self._stride,
             self._padding,
             [1, 1],
             1,
             1.0,
-            0,
-            torch.float32,
-            "none",
+            self._output_zero or 0,
+            torch.uint8 if to_bytes else torch.float32,
+            "relu" if self._output_zero == 0 else "none",
             [],
             "",
         )

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from rnnconv_codec.networks.cell import ConvGRUCell
 from rnnconv_codec.networks.config import CompactConfig
+from rnnconv_codec.networks.int8 import add_input_scale
 from rnnconv_codec.networks.loop_filter import LoopFilter
 from rnnconv_codec.networks.post_filter import PostFilter
 from rnnconv_codec.networks.recurrent import RecurrentNetwork, State
@@ -16,6 +19,8 @@ from rnnconv_codec.networks.transform import FINE_STRIDE, coarse_analysis, fine_
 
 COARSE_STRIDE = 2 * FINE_STRIDE
 """Pixels per cell of the coarse grid."""
+
+_RANGED_PARTS = ("analysis", "fine_encoder", "loop_filter", "post_filter")
 
 SYNTHESIS_CHANNELS = 3 * FINE_STRIDE * FINE_STRIDE
 """Outputs of the synthesis: an 8x8 block of colour pixels per cell of the fine grid."""
@@ -89,6 +94,20 @@ class CompactNetwork(RecurrentNetwork):
             )
             self.fine_rate_gain = nn.Parameter(torch.zeros(config.iterations, config.fine_codes))
         self.synthesis = nn.Conv2d(config.fine_decoder_channels, SYNTHESIS_CHANNELS, 3, padding=1)
+        if config.int8:
+            for _, convolution in self.ranged_convolutions():
+                add_input_scale(convolution, config.iterations)
+
+    def ranged_convolutions(self) -> Iterator[tuple[str, nn.Conv2d]]:
+        """Those that can do with 8 bits, and their names: the fine encoder and the filters.
+
+        Not the coarse encoder, whose coefficients are the largest, nor the binarizers, whose signs
+        are the codes, nor what the decoder's state is made of, as that adds up over the iterations.
+        """
+        for name in _RANGED_PARTS:
+            part = getattr(self, name)
+            modules = () if part is None else part.named_modules(prefix=name)
+            yield from ((n, module) for n, module in modules if isinstance(module, nn.Conv2d))
 
     @property
     def halos(self) -> Halos:
@@ -153,7 +172,7 @@ class CompactNetwork(RecurrentNetwork):
 
     def synthesise(self, state: State, iteration: int) -> Tensor:
         """See `RecurrentNetwork.synthesise`."""
-        coefficients = self._coefficients(state)
+        coefficients = self.coefficients(state)
         blocks = self.synthesis(coefficients)
         if self.loop_filter is not None:
             blocks = blocks + self.loop_filter(coefficients, self.code_scale[iteration], iteration)
@@ -165,11 +184,12 @@ class CompactNetwork(RecurrentNetwork):
             return reconstruction
         unit = self.code_scale[iteration]
         correction: Tensor = self.post_filter(
-            self._coefficients(state), reconstruction, unit, iteration
+            self.coefficients(state), reconstruction, unit, iteration
         )
         return reconstruction + correction
 
-    def _coefficients(self, state: State) -> Tensor:
+    def coefficients(self, state: State) -> Tensor:
+        """The coefficients (N, C, H/8, W/8) that the fine decoder's state stands for."""
         return state[1] * self.fine_state_scale.view(1, -1, 1, 1)
 
 

@@ -65,6 +65,7 @@ class CompactConfig:
         rate_aware: whether the logit of a code takes part in its decision.
         post_filter_channels: of the filter of shown pictures; 0 is no filter.
         post_filter_blocks: its residual blocks.
+        int8: whether filters and encoder are computed in 8-bit integers (`networks.prepared`).
         context: sizes of the context model.
     """
 
@@ -80,6 +81,7 @@ class CompactConfig:
     rate_aware: bool = True
     post_filter_channels: int = 0
     post_filter_blocks: int = 0
+    int8: bool = False
     context: ContextModelConfig = field(default_factory=ContextModelConfig)
 
     preset = "compact"
@@ -142,7 +144,7 @@ OPTIONAL_PARTS = ("loop_filter_channels", "post_filter_channels", "post_filter_b
 """Sizes that may be 0: the part is left out then."""
 
 
-SWITCHES = ("rate_aware", "from_finer")
+SWITCHES = ("rate_aware", "int8", "from_finer")
 """Fields that are true or false."""
 
 

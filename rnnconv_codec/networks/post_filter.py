@@ -68,9 +68,10 @@ class PostFilter(nn.Module):
         pixels = STRIDE + reach(self.pixels, STRIDE)
         total = max(reach(self.features, COEFFICIENT_STRIDE), pixels)
         total += reach(self.correction, STRIDE)
-        return total + sum(block.reach(STRIDE) for block in self._residual_blocks())
+        return total + sum(block.reach(STRIDE) for block in self.residual_blocks())
 
-    def _residual_blocks(self) -> Iterator[ResidualBlock]:
+    def residual_blocks(self) -> Iterator[ResidualBlock]:
+        """One after the other."""
         for block in self.blocks:
             assert isinstance(block, ResidualBlock)
             yield block
@@ -88,11 +89,9 @@ class PostFilter(nn.Module):
         """
         features = self.features(compress(coefficients / unit))
         features = functional.relu(features + _of(self.feature_bias, iteration))
-        detail = functional.pixel_unshuffle(_less_local_mean(picture), STRIDE)
-        grid = functional.pixel_shuffle(self.spread(features), COEFFICIENT_STRIDE // STRIDE)
-        grid = grid + self.pixels(compress(detail / unit))
+        grid = on_grid(self.spread(features)) + self.pixels(compress(detail(picture) / unit))
         grid = functional.relu(grid + _of(self.bias, iteration))
-        for block in self._residual_blocks():
+        for block in self.residual_blocks():
             grid = block(grid)
         correction = unit * _of(self.gain, iteration) * self.correction(grid)
         return functional.pixel_shuffle(correction, STRIDE)
@@ -122,11 +121,20 @@ def _of(parameters: Tensor, iteration: int) -> Tensor:
     return parameters[iteration].view(1, -1, 1, 1)
 
 
-def _less_local_mean(picture: Tensor) -> Tensor:
-    """The picture less the mean of the 3x3 cells around each cell of `STRIDE` pixels.
+def on_grid(features: Tensor) -> Tensor:
+    """From the coefficients' grid (N, 4 C, H/8, W/8) to the filter's (N, C, H/4, W/4)."""
+    return functional.pixel_shuffle(features, COEFFICIENT_STRIDE // STRIDE)
+
+
+def detail(picture: Tensor) -> Tensor:
+    """The picture less the mean of the 3x3 cells around each cell, (N, 3 STRIDE², H/4, W/4).
 
     The correction does not depend on how bright a region is, only on what is in it.
+
+    Args:
+        picture: (N, 3, H, W).
     """
     means = functional.avg_pool2d(picture, STRIDE)
     means = functional.avg_pool2d(means, 3, stride=1, padding=1, count_include_pad=False)
-    return picture - functional.interpolate(means, scale_factor=STRIDE, mode="nearest")
+    less = picture - functional.interpolate(means, scale_factor=STRIDE, mode="nearest")
+    return functional.pixel_unshuffle(less, STRIDE)

@@ -1,0 +1,187 @@
+"""The networks' convolutions in 8-bit integers.
+
+Where a result only corrects a picture, or is compared with a threshold, 8 bits are enough; and
+processors with VNNI multiply and add four times as many of them at once as of float32. Elsewhere
+the same integers go through float32 arithmetic: what one machine shows is what another shows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from rnnconv_codec.entropy.int8 import Int8Convolution, int8_is_exact
+
+MAX_WEIGHT = 127
+MAX_SIGNED = 127
+MAX_BYTE = 255
+
+SIGNED_ZERO = 128
+"""The byte that stands for 0 where values have signs."""
+
+LEAST_SHARE = 2.0**-6
+"""No channel counts as smaller than this share of the largest, or its weights would vanish."""
+
+LEAST_WEIGHT = 2.0**-40
+"""Outputs whose weights are all 0 need a scale too."""
+
+_INPUT_SCALE = "input_scale"
+
+
+def add_input_scale(convolution: nn.Conv2d, iterations: int) -> None:
+    """Give a convolution the largest magnitudes of its inputs, (iterations, channels).
+
+    With them it can be computed in 8 bits; `training.calibration` measures them.
+    """
+    ones = torch.ones(iterations, convolution.in_channels)
+    convolution.register_parameter(_INPUT_SCALE, nn.Parameter(ones, requires_grad=False))
+
+
+def has_input_scale(convolution: nn.Conv2d) -> bool:
+    """Whether the convolution is to be computed in 8 bits."""
+    return hasattr(convolution, _INPUT_SCALE)
+
+
+def input_scale(convolution: nn.Conv2d, iteration: int) -> Tensor:
+    """The largest magnitude of each of its inputs, (channels,), in an iteration, 0-based."""
+    scale: Tensor = convolution.get_parameter(_INPUT_SCALE).detach()
+    return scale[iteration]
+
+
+@dataclass(frozen=True)
+class Levels:
+    """How values become bytes: round(value / step) + zero.
+
+    Attributes:
+        step: per channel, (C,).
+        zero: the byte of value 0.
+    """
+
+    step: Tensor
+    zero: int
+
+    @classmethod
+    def signed(cls, largest: Tensor) -> Levels:
+        """For values up to these magnitudes, (C,).
+
+        Steps in proportion to each channel's magnitude would be best for the values. But a step
+        is multiplied into the weights of its channel, and the finer it is, the coarser the
+        integers that are left of them. The geometric mean with one step for all was better than
+        either (docs/PERFORMANCE.md).
+        """
+        whole = largest.max()
+        return cls(
+            (largest.clamp(min=LEAST_SHARE * whole) * whole).sqrt() / MAX_SIGNED, SIGNED_ZERO
+        )
+
+    @classmethod
+    def positive(cls, largest: Tensor) -> Levels:
+        """For values from 0 up to the largest of these, (C,)."""
+        return cls((largest.max() / MAX_BYTE).expand(len(largest)), 0)
+
+    def of(self, values: Tensor) -> Tensor:
+        """The bytes of values (N, C, h, w); what is beyond the largest is cut off."""
+        # To int8 and not uint8, which torch converts six times as slowly.
+        scaled = (values * (1 / self.step).view(1, -1, 1, 1)).round_()
+        if self.zero:
+            signed = scaled.clamp_(-SIGNED_ZERO, MAX_SIGNED).to(torch.int8)
+        else:
+            signed = scaled.clamp_(0, MAX_BYTE).sub_(SIGNED_ZERO).to(torch.int8)
+        return signed.view(torch.uint8).bitwise_xor_(SIGNED_ZERO)
+
+
+class ByteConvolution(nn.Module):
+    """A convolution of bytes.
+
+    Args:
+        weight: float32 (O, I, k, k).
+        bias: float32 (O,), or None.
+        input: levels of the input.
+        stride: of the convolution.
+        padding: of the convolution; 0 in float32 is what is padded with.
+        output: levels of the result if it is to be bytes. Where their zero is 0, negative values
+            become 0.
+    """
+
+    def __init__(
+        self,
+        weight: Tensor,
+        bias: Tensor | None,
+        input: Levels,
+        *,
+        stride: int = 1,
+        padding: int = 0,
+        output: Levels | None = None,
+    ) -> None:
+        super().__init__()
+        self._input, self._output = input, output
+        self._stride, self._padding = stride, padding
+        scaled = weight * input.step.view(1, -1, 1, 1)
+        scale = (scaled.abs().amax((1, 2, 3)) / MAX_WEIGHT).clamp(min=LEAST_WEIGHT)
+        integers = (scaled / scale.view(-1, 1, 1, 1)).round().to(torch.int8)
+        bias = torch.zeros(len(weight)) if bias is None else bias
+        if output is not None:
+            scale, bias = scale / output.step, bias / output.step
+        if int8_is_exact():
+            self._convolution: Int8Convolution | None = Int8Convolution(
+                integers,
+                bias,
+                scale,
+                stride=stride,
+                padding=padding,
+                input_zero=input.zero,
+                output_zero=None if output is None else output.zero,
+            )
+        else:
+            self._convolution = None
+            self._weight = (integers * scale.view(-1, 1, 1, 1)).contiguous(
+                memory_format=torch.channels_last
+            )
+            self._bias = bias
+
+    def forward(self, input: Tensor) -> Tensor:
+        """The result, float32 or bytes (N, O, h', w').
+
+        Args:
+            input: (N, I, h, w), float32 or already its bytes.
+        """
+        values = input if input.dtype == torch.uint8 else self._input.of(input)
+        if self._convolution is not None:
+            return self._convolution(values)
+        integers = values.float().sub_(self._input.zero)
+        result = functional.conv2d(integers, self._weight, self._bias, self._stride, self._padding)
+        if self._output is None:
+            return result
+        zero = self._output.zero
+        return result.round_().add_(zero).clamp_(0, MAX_BYTE).to(torch.uint8)
+
+
+def byte_convolution(
+    convolution: nn.Conv2d,
+    input: Levels,
+    *,
+    gain: Tensor | None = None,
+    bias: Tensor | None = None,
+    output: Levels | None = None,
+) -> ByteConvolution:
+    """A convolution of a network in 8 bits.
+
+    Args:
+        convolution: padded and moving alike along both axes.
+        input: levels of its input.
+        gain: what its outputs are multiplied by, (O,) or scalar.
+        bias: (O,), in place of its own, which is not multiplied.
+        output: see `ByteConvolution`.
+    """
+    weight = convolution.weight.detach()
+    own = convolution.bias
+    if gain is not None:
+        assert own is None
+        weight = weight * gain.expand(len(weight)).view(-1, 1, 1, 1)
+    if bias is None and own is not None:
+        bias = own.detach()
+    stride, padding = int(convolution.stride[0]), int(convolution.padding[0])
+    return ByteConvolution(weight, bias, input, stride=stride, padding=padding, output=output)

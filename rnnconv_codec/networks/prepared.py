@@ -1,0 +1,287 @@
+"""The compact network as it is run: weights multiplied together, filters and encoder in 8 bits.
+
+The function is that of `CompactNetwork`, up to rounding. What has no gradient need not be computed
+as it is trained: scales become part of the weights beside them, one convolution after another
+without anything between them becomes one, and the parts of which the decoder's state does not
+depend run on bytes if the weights say how large their inputs become (`CompactConfig.int8`).
+The decoder's cells stay in float32: their state is a sum over all iterations.
+
+Everything is prepared when it is first used: few parts run where few iterations are decoded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property, partial
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from rnnconv_codec.networks.cell import Convolve
+from rnnconv_codec.networks.compact import CompactNetwork
+from rnnconv_codec.networks.compression import compress
+from rnnconv_codec.networks.config import CompactConfig
+from rnnconv_codec.networks.int8 import Levels, byte_convolution, has_input_scale, input_scale
+from rnnconv_codec.networks.post_filter import STRIDE, ResidualBlock, detail, on_grid
+from rnnconv_codec.networks.recurrent import RecurrentNetwork, State
+from rnnconv_codec.networks.strips import Halos
+from rnnconv_codec.networks.transform import FINE_STRIDE
+
+Make = Callable[[], Callable[..., Tensor]]
+"""Makes what a part computes, from the trained weights."""
+
+
+class PreparedCompactNetwork(RecurrentNetwork):
+    """A `CompactNetwork` for inference.
+
+    Args:
+        network: whose parameters must not change any more; its fine decoder looks at a cell alone
+            (`fine_decoder_kernel` 1).
+    """
+
+    def __init__(self, network: CompactNetwork) -> None:
+        super().__init__()
+        self.config: CompactConfig = network.config
+        # In a tuple, so that it is no child: parts are counted and timed by the children.
+        self._network = (network,)
+        self.analysis = self._parts(_analysis)
+        self.coarse_analysis = network.coarse_analysis
+        self.coarse_encoder = network.coarse_encoder
+        self.fine_encoder = self._parts(_fine_encoder)
+        self.coarse_binarizers = network.coarse_binarizers
+        self.fine_binarizers = network.fine_binarizers
+        self.coarse_dequantisers = self._parts(_coarse_dequantiser)
+        self.coarse_decoder = network.coarse_decoder
+        self.coarse_synthesis = _Part(partial(_coarse_synthesis, network))
+        self.fine_decoder = self._parts(_fine_decoder)
+        self.synthesis = network.synthesis
+        self.loop_filter = self._parts(_loop_filter) if network.loop_filter is not None else None
+        self.post_filter = self._parts(_post_filter) if network.post_filter is not None else None
+
+    def _parts(self, make: Callable[[CompactNetwork, int], Callable[..., Tensor]]) -> nn.ModuleList:
+        """A part for each iteration."""
+        (network,) = self._network
+        return nn.ModuleList(
+            _Part(partial(make, network, iteration)) for iteration in range(self.config.iterations)
+        )
+
+    @property
+    def halos(self) -> Halos:
+        """See `RecurrentNetwork.halos`."""
+        return self._network[0].halos
+
+    def encode_iteration(
+        self, residual: Tensor, state: State | None, iteration: int
+    ) -> tuple[list[Tensor], State]:
+        """See `RecurrentNetwork.encode_iteration`."""
+        coarse_state, fine_state = state if state is not None else (None, None)
+        coefficients = self.analysis[iteration](residual)
+        low = self.config.coarse_inputs
+        coarse_state = self.coarse_encoder(
+            self.coarse_analysis(coefficients[:, :low]), coarse_state
+        )
+        fine_state = self.fine_encoder[iteration](coefficients[:, low:], fine_state)
+        activations = [
+            self.coarse_binarizers[iteration](coarse_state),
+            self.fine_binarizers[iteration](fine_state),
+        ]
+        return activations, (coarse_state, fine_state)
+
+    def decode_iteration(self, codes: list[Tensor], state: State | None, iteration: int) -> State:
+        """See `RecurrentNetwork.decode_iteration`."""
+        coarse_state, fine_state = state if state is not None else (None, None)
+        coarse = self.coarse_dequantisers[iteration](codes[0])
+        coarse_state = self.coarse_decoder(coarse, coarse_state)
+        low = functional.pixel_shuffle(self.coarse_synthesis(coarse_state), 2)
+        fine_state = self.fine_decoder[iteration](torch.cat([low, codes[1]], 1), fine_state)
+        return (coarse_state, fine_state)
+
+    def rate_gains(self, iteration: int) -> list[Tensor | None]:
+        """See `RecurrentNetwork.rate_gains`."""
+        return self._network[0].rate_gains(iteration)
+
+    def synthesise(self, state: State, iteration: int) -> Tensor:
+        """See `RecurrentNetwork.synthesise`."""
+        coefficients = self._network[0].coefficients(state)
+        blocks = self.synthesis(coefficients)
+        if self.loop_filter is not None:
+            blocks = blocks.add_(self.loop_filter[iteration](coefficients))
+        return functional.pixel_shuffle(blocks, FINE_STRIDE)
+
+    def show(self, state: State, reconstruction: Tensor, iteration: int) -> Tensor:
+        """See `RecurrentNetwork.show`."""
+        if self.post_filter is None:
+            return reconstruction
+        coefficients = self._network[0].coefficients(state)
+        correction: Tensor = self.post_filter[iteration](coefficients, reconstruction)
+        return correction.add_(reconstruction)
+
+
+def prepared(network: RecurrentNetwork) -> RecurrentNetwork:
+    """The network for inference; itself where there is nothing to prepare.
+
+    The paper's preset is run as it is trained, and so are the compact networks of version 0.1.0,
+    whose fine decoder looks at the cells around: with zeros beyond the border its steps cannot be
+    joined.
+    """
+    if isinstance(network, CompactNetwork) and network.config.fine_decoder_kernel == 1:
+        return PreparedCompactNetwork(network)
+    return network
+
+
+class _Part(nn.Module):
+    """A part of the network that is prepared when it first runs."""
+
+    def __init__(self, make: Make) -> None:
+        super().__init__()
+        self._make = make
+
+    @cached_property
+    def _run(self) -> Callable[..., Tensor]:
+        return self._make()
+
+    def forward(self, *inputs: Tensor | None) -> Tensor:
+        return self._run(*inputs)
+
+
+def _analysis(network: CompactNetwork, iteration: int) -> Convolve:
+    """Residual → coefficients."""
+    analysis = network.analysis
+    gain = network.log_gain[iteration].detach().exp()
+    if not has_input_scale(analysis):
+        return _in_float32(analysis, analysis.weight.detach() * gain, None)
+    residual = Levels.signed(input_scale(analysis, iteration) / gain)
+    return byte_convolution(analysis, residual, gain=gain)
+
+
+def _fine_encoder(network: CompactNetwork, iteration: int) -> Callable[..., Tensor]:
+    """The fine grid's cell of the encoder: coefficients and state → state."""
+    cell = network.fine_encoder
+    conv_ih, conv_hh, conv_u = (
+        _in_bytes(convolution, iteration)
+        for convolution in (cell.conv_ih, cell.conv_hh, cell.conv_u)
+    )
+    return lambda given, hidden: cell.step(conv_ih(given), hidden, conv_hh, conv_u)
+
+
+def _coarse_dequantiser(network: CompactNetwork, iteration: int) -> Convolve:
+    """Codes of the coarse grid → coefficients on the scale of the decoder's state."""
+    dequantiser = network.coarse_dequantisers[iteration]
+    weight, bias = _dequantiser(dequantiser, network.code_scale[iteration])
+    scale = network.coarse_state_scale.detach()[: len(weight)]
+    return _in_float32(dequantiser, weight / scale.view(-1, 1, 1, 1), bias / scale)
+
+
+def _coarse_synthesis(network: CompactNetwork) -> Convolve:
+    """State of the coarse grid → the lowest coefficients of the fine grid."""
+    synthesis = network.coarse_synthesis
+    weight = synthesis.weight.detach() * network.coarse_state_scale.detach().view(1, -1, 1, 1)
+    return _in_float32(synthesis, weight, _bias(synthesis))
+
+
+def _fine_decoder(network: CompactNetwork, iteration: int) -> Callable[..., Tensor]:
+    """The fine grid's cell: lowest coefficients and codes, and the state → the state.
+
+    There are only linear steps from codes to gates: one convolution here.
+    """
+    cell = network.fine_decoder
+    inputs = cell.conv_ih.weight.detach()[:, :, 0, 0]
+    inputs = inputs / network.fine_state_scale.detach()[: inputs.shape[1]]
+    low, high = inputs.split([network.config.coarse_inputs, network.config.fine_coefficients], 1)
+    dequantiser, offset = _dequantiser(
+        network.fine_dequantisers[iteration], network.code_scale[iteration]
+    )
+    weight = torch.cat([low, high @ dequantiser[:, :, 0, 0]], 1)[:, :, None, None]
+    conv_ih = _in_float32(cell.conv_ih, weight, _bias(cell.conv_ih) + high @ offset)
+    return lambda given, hidden: cell.step(conv_ih(given), hidden, cell.conv_hh, cell.conv_u)
+
+
+def _loop_filter(network: CompactNetwork, iteration: int) -> Convolve:
+    """`LoopFilter`: coefficients → correction."""
+    loop_filter, unit = network.loop_filter, network.code_scale[iteration].detach()
+    assert loop_filter is not None
+    if not has_input_scale(loop_filter.features):
+        return lambda coefficients: loop_filter(coefficients, unit, iteration)
+    hidden = Levels.positive(input_scale(loop_filter.correction, iteration))
+    features = byte_convolution(
+        loop_filter.features,
+        _levels(loop_filter.features, iteration),
+        bias=loop_filter.bias[iteration].detach(),
+        output=hidden,
+    )
+    gain = unit * loop_filter.gain[iteration].detach()
+    correction = byte_convolution(loop_filter.correction, hidden, gain=gain)
+    return lambda coefficients: correction(features(compress(coefficients / unit)))
+
+
+def _post_filter(network: CompactNetwork, iteration: int) -> Callable[..., Tensor]:
+    """`PostFilter`: coefficients and reconstruction → correction."""
+    post_filter, unit = network.post_filter, network.code_scale[iteration].detach()
+    assert post_filter is not None
+    if not has_input_scale(post_filter.features):
+        return lambda coefficients, picture: post_filter(coefficients, picture, unit, iteration)
+    hidden = Levels.positive(input_scale(post_filter.spread, iteration))
+    features = byte_convolution(
+        post_filter.features,
+        _levels(post_filter.features, iteration),
+        bias=post_filter.feature_bias[iteration].detach(),
+        output=hidden,
+    )
+    spread = byte_convolution(post_filter.spread, hidden)
+    pixels = byte_convolution(
+        post_filter.pixels,
+        _levels(post_filter.pixels, iteration),
+        bias=post_filter.bias[iteration].detach(),
+    )
+    blocks = [_residual_block(block, iteration) for block in post_filter.residual_blocks()]
+    gain = unit * post_filter.gain[iteration].detach()
+    correction = byte_convolution(
+        post_filter.correction, _levels(post_filter.correction, iteration), gain=gain
+    )
+
+    def run(coefficients: Tensor, picture: Tensor) -> Tensor:
+        grid = pixels(compress(detail(picture) / unit))
+        grid = grid.add_(on_grid(spread(features(compress(coefficients / unit))))).relu_()
+        for block in blocks:
+            grid = grid.add_(block(grid))
+        return functional.pixel_shuffle(correction(grid), STRIDE)
+
+    return run
+
+
+def _residual_block(block: ResidualBlock, iteration: int) -> Convolve:
+    """What a block adds."""
+    hidden = Levels.positive(input_scale(block.second, iteration))
+    first = byte_convolution(block.first, _levels(block.first, iteration), output=hidden)
+    second = byte_convolution(block.second, hidden)
+    return lambda grid: second(first(grid))
+
+
+def _dequantiser(convolution: nn.Module, unit: Tensor) -> tuple[Tensor, Tensor]:
+    """Weight and bias in units of the iteration's quantisation."""
+    assert isinstance(convolution, nn.Conv2d)
+    return convolution.weight.detach() * unit.detach(), _bias(convolution) * unit.detach()
+
+
+def _bias(convolution: nn.Conv2d) -> Tensor:
+    assert convolution.bias is not None
+    return convolution.bias.detach()
+
+
+def _levels(convolution: nn.Conv2d, iteration: int) -> Levels:
+    return Levels.signed(input_scale(convolution, iteration))
+
+
+def _in_bytes(convolution: nn.Conv2d, iteration: int) -> Convolve:
+    """The convolution in 8 bits, if the weights have its scales."""
+    if not has_input_scale(convolution):
+        return convolution
+    return byte_convolution(convolution, _levels(convolution, iteration))
+
+
+def _in_float32(like: nn.Module, weight: Tensor, bias: Tensor | None) -> Convolve:
+    """A convolution with the stride and padding of another."""
+    assert isinstance(like, nn.Conv2d)
+    laid_out = weight.contiguous(memory_format=torch.channels_last)
+    return lambda given: functional.conv2d(given, laid_out, bias, like.stride, like.padding)

@@ -12,9 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
@@ -34,8 +32,8 @@ from rnnconv_codec.entropy.fixed_point import (
 )
 from rnnconv_codec.entropy.int8 import Int8Convolution, int8_is_exact
 from rnnconv_codec.entropy.probability_table import (
-    PROBABILITY_TOTAL,
     TABLE_LENGTH,
+    ProbabilityTable,
     make_table,
 )
 from rnnconv_codec.errors import IntegerRangeError, WeightsFormatError
@@ -542,9 +540,7 @@ class IntegerContextModel:
         table = tensors.get(TABLE_NAME)
         if table is None or table.dtype != torch.int32 or table.shape != (TABLE_LENGTH,):
             raise WeightsFormatError("the weights have no fitting probability table")
-        if int(table.min()) <= 0 or int(table.max()) >= PROBABILITY_TOTAL:
-            raise IntegerRangeError("the probability table holds impossible probabilities")
-        self._table: NDArray[np.int32] = table.numpy()
+        self.table = ProbabilityTable(table.numpy())
         self.grids = [
             IntegerGridModel(
                 tensors,
@@ -557,10 +553,3 @@ class IntegerContextModel:
             )
             for index, grid in enumerate(grids)
         ]
-
-    def probabilities(self, logits: Tensor) -> NDArray[np.int32]:
-        """Probabilities of bit 1, out of 2^16, of logits (1, C, h, w), flat in memory order."""
-        indices = logits.contiguous().view(-1).to(torch.int32).add_(MAX_LOGIT).numpy()
-        # Logits are clamped; with "clip" numpy does not look again, ten times as fast.
-        probabilities: NDArray[np.int32] = np.take(self._table, indices, mode="clip")
-        return probabilities

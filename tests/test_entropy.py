@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,9 +14,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from rnnconv_codec.entropy import groups as groups_module
 from rnnconv_codec.entropy import integer_model as integer_model_module
 from rnnconv_codec.entropy.context_model import ContextModel
 from rnnconv_codec.entropy.fixed_point import MAX_LOGIT, UNIT
+from rnnconv_codec.entropy.groups import (
+    BLOCK_CODES,
+    BLOCKS_AT_A_TIME,
+    decode_cut_group,
+    decode_group,
+    encode_group,
+)
 from rnnconv_codec.entropy.integer_model import (
     TABLE_NAME,
     GroupPass,
@@ -24,6 +34,8 @@ from rnnconv_codec.entropy.integer_model import (
 from rnnconv_codec.entropy.probability_table import (
     MIN_PROBABILITY,
     PROBABILITY_TOTAL,
+    TABLE_LENGTH,
+    ProbabilityTable,
     make_table,
 )
 from rnnconv_codec.entropy.range_coder import CutSegmentDecoder, SegmentDecoder, SegmentEncoder
@@ -209,11 +221,12 @@ def test_many_codes_are_coded_in_parts(
     trained: ContextModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     codes = random_codes(8)[0]
+    monkeypatch.setattr(groups_module, "BLOCK_CODES", 7)
     at_once = SegmentCoder(integer_model(trained), STRIPS, WIDTH).encode(codes, [None, None])
     cut = at_once[1][: len(at_once[1]) // 2 // WORD_BYTES * WORD_BYTES]
     of_cut = SegmentCoder(integer_model(trained), STRIPS, WIDTH).decode_cut(cut)
 
-    monkeypatch.setattr("rnnconv_codec.entropy.segments._CODES_AT_A_TIME", 7)
+    monkeypatch.setattr(groups_module, "BLOCKS_AT_A_TIME", 1)
 
     in_parts = SegmentCoder(integer_model(trained), STRIPS, WIDTH).encode(codes, [None, None])
     assert in_parts[1] == at_once[1]
@@ -255,7 +268,8 @@ def test_codes_that_a_cut_leaves_open_are_expected_group_by_group(trained: Conte
     probable = [torch.where(grid > 0, 1.0, -1.0) for grid in decoded]
     logits = all_logits(model, [probable])
     for grid, of_grid in zip(decoded, (logits[:4], logits[4:]), strict=True):
-        probabilities = np.concatenate([model.probabilities(part) for part in of_grid])
+        flat = torch.cat([part.flatten() for part in of_grid]).numpy()
+        probabilities = model.table.probabilities(flat)
         assert np.array_equal(grid.numpy().ravel(), probabilities / np.float64(32768) - 1)
 
 
@@ -301,10 +315,10 @@ def test_a_model_that_could_leave_the_exact_range_is_refused(trained: ContextMod
             IntegerRangeError,
         ),
         (TABLE_NAME, None, WeightsFormatError),
-        (TABLE_NAME, torch.zeros(2 * MAX_LOGIT + 1, dtype=torch.int32), IntegerRangeError),
+        (TABLE_NAME, torch.zeros(TABLE_LENGTH, dtype=torch.int32), IntegerRangeError),
         (
             TABLE_NAME,
-            torch.full((2 * MAX_LOGIT + 1,), PROBABILITY_TOTAL, dtype=torch.int32),
+            torch.full((TABLE_LENGTH,), PROBABILITY_TOTAL, dtype=torch.int32),
             IntegerRangeError,
         ),
     ],
@@ -326,9 +340,151 @@ def test_the_probability_table_is_pinned(tiny_model: ModelFile) -> None:
 
     assert table[MAX_LOGIT] == PROBABILITY_TOTAL // 2
     assert (np.diff(table) >= 0).all()
-    assert table[0] == MIN_PROBABILITY and table[-1] == PROBABILITY_TOTAL - MIN_PROBABILITY
+    assert table[0] == 0 and table[-1] == PROBABILITY_TOTAL
+    assert table[1] == MIN_PROBABILITY
     assert (table + table[::-1] == PROBABILITY_TOTAL).all()
-    assert np.array_equal(table, tiny_model.tensors[TABLE_NAME].numpy())
+    assert np.array_equal(table[1:-1], tiny_model.tensors[TABLE_NAME][1:-1].numpy())
+
+
+def older_table() -> np.ndarray[tuple[int, ...], np.dtype[np.int32]]:
+    """As weights files had it before sure codes were skipped."""
+    return np.clip(make_table(), MIN_PROBABILITY, PROBABILITY_TOTAL - MIN_PROBABILITY)
+
+
+def test_older_weights_have_the_same_probabilities_and_code_all_codes(
+    tiny_model: ModelFile,
+) -> None:
+    older, newer = ProbabilityTable(older_table()), ProbabilityTable(make_table())
+    logits = np.arange(-MAX_LOGIT, MAX_LOGIT + 1, dtype=np.int16)
+
+    assert np.array_equal(older_table(), tiny_model.tensors[TABLE_NAME].numpy())
+    assert np.array_equal(older.probabilities(logits), older_table())
+    assert np.array_equal(newer.probabilities(logits), older_table())
+    assert newer.skips_sure_codes and not older.skips_sure_codes
+
+
+@pytest.mark.parametrize(
+    ("make", "place", "value"),
+    [
+        (older_table, 0, 0),
+        (older_table, -1, PROBABILITY_TOTAL),
+        (older_table, 1, 0),
+        (make_table, 0, MIN_PROBABILITY),
+        (make_table, -1, PROBABILITY_TOTAL - MIN_PROBABILITY),
+        (make_table, 0, -1),
+        (make_table, 1, 0),
+        (make_table, -2, PROBABILITY_TOTAL),
+    ],
+)
+def test_probabilities_of_0_and_1_are_for_both_ends_of_a_table(
+    make: Callable[[], Any], place: int, value: int
+) -> None:
+    table = make()
+    table[place] = value
+
+    with pytest.raises(IntegerRangeError, match="impossible"):
+        ProbabilityTable(table)
+
+
+def random_group(
+    seed: int, count: int, surprises: float
+) -> tuple[np.ndarray[tuple[int], np.dtype[np.uint8]], np.ndarray[tuple[int], np.dtype[np.int16]]]:
+    """Bits and logits of a group with many sure codes."""
+    rng = np.random.default_rng(seed)
+    logits = np.clip(rng.normal(0, 300, count), -MAX_LOGIT, MAX_LOGIT).astype(np.int16)
+    probabilities = ProbabilityTable(make_table()).probabilities(logits) / PROBABILITY_TOTAL
+    is_sure = np.abs(logits) == MAX_LOGIT
+    bits = np.where(is_sure, logits > 0, rng.random(count) < probabilities)
+    bits ^= is_sure & (rng.random(count) < surprises)
+    return bits.astype(np.uint8), logits
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    st.integers(0, 1000),
+    st.lists(st.integers(1, 3 * BLOCK_CODES), min_size=1, max_size=3),
+    st.sampled_from([0.0, 1e-4, 1.0]),
+    st.sampled_from([make_table, older_table]),
+)
+def test_groups_come_back_with_their_surprises(
+    seed: int, counts: list[int], surprises: float, make: Callable[[], Any]
+) -> None:
+    table = ProbabilityTable(make())
+    groups = [random_group(seed + i, count, surprises) for i, count in enumerate(counts)]
+    encoder = SegmentEncoder()
+    for bits, logits in groups:
+        encode_group(encoder, table, bits, logits)
+
+    decoder = SegmentDecoder(encoder.finish())
+
+    for bits, logits in groups:
+        assert np.array_equal(decode_group(decoder, table, logits), bits)
+
+
+def test_a_large_group_comes_back() -> None:
+    table = ProbabilityTable(make_table())
+    bits, logits = random_group(1, BLOCKS_AT_A_TIME * BLOCK_CODES + 1, 1e-5)
+    encoder = SegmentEncoder()
+    encode_group(encoder, table, bits, logits)
+
+    assert np.array_equal(decode_group(SegmentDecoder(encoder.finish()), table, logits), bits)
+
+
+def test_older_weights_give_the_segments_that_they_gave() -> None:
+    table = ProbabilityTable(older_table())
+    bits, logits = random_group(2, 3 * BLOCK_CODES, 1e-3)
+    encoder, all_codes = SegmentEncoder(), SegmentEncoder()
+
+    encode_group(encoder, table, bits, logits)
+    all_codes.encode(bits, older_table()[logits.astype(int) + MAX_LOGIT])
+
+    assert encoder.finish() == all_codes.finish()
+
+
+def test_sure_codes_are_coded_only_in_blocks_with_surprises() -> None:
+    table = ProbabilityTable(make_table())
+    logits = np.full(8 * BLOCK_CODES, MAX_LOGIT, np.int16)
+    bits = np.ones(len(logits), np.uint8)
+
+    def coded_codes() -> int:
+        count = 0
+
+        class Counting(SegmentEncoder):
+            def encode(self, bits: Any, probabilities: Any) -> None:
+                nonlocal count
+                count += len(bits)
+                super().encode(bits, probabilities)
+
+        encode_group(Counting(), table, bits, logits)
+        return count
+
+    assert coded_codes() == 8
+    bits[5 * BLOCK_CODES + 7] = 0
+    assert coded_codes() == 8 + BLOCK_CODES
+
+
+def test_sure_codes_behind_a_cut_are_not_known() -> None:
+    table = ProbabilityTable(make_table())
+    groups = [random_group(seed, 2 * BLOCK_CODES + 100, 1e-4) for seed in (3, 4)]
+    encoder = SegmentEncoder()
+    for bits, logits in groups:
+        encode_group(encoder, table, bits, logits)
+    segment = encoder.finish()
+    true = np.concatenate([bits for bits, _ in groups]) * 2.0 - 1
+    last = 0
+    for length in range(0, len(segment), 16 * WORD_BYTES):
+        decoder = CutSegmentDecoder(segment[:length])
+        found = [decode_cut_group(decoder, table, logits) for _, logits in groups]
+        codes = np.concatenate([of_group for _, of_group in found])
+        bits = np.concatenate([of_group for of_group, _ in found])
+        known = int(np.argmax(np.abs(codes) < 1))
+
+        assert np.array_equal(codes[:known], true[:known])
+        assert (np.abs(codes[known:]) < 1).all()
+        assert np.array_equal(bits, codes > 0)
+        assert known >= last
+        last = known
+    assert last > 0.9 * len(true)
 
 
 @settings(deadline=None, max_examples=50)

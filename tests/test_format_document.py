@@ -7,6 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rnnconv_codec.entropy.groups import encode_group
+from rnnconv_codec.entropy.probability_table import ProbabilityTable, make_table
 from rnnconv_codec.entropy.range_coder import CutSegmentDecoder, SegmentEncoder
 
 PRECISION = 24
@@ -111,3 +113,34 @@ def test_it_reads_long_runs_of_sure_codes(sure: int) -> None:
     decoder = DocumentedDecoder(encoder.finish())
 
     assert [decoder.decode(sure) for _ in range(5000)] == bits.tolist()
+
+
+def documented_group(decoder: DocumentedDecoder, table: list[int], logits: list[int]) -> list[int]:
+    """Section "Sure codes": the bits of a group."""
+    skips = table[0] == 0 and table[-1] == 65536
+    flags = [decoder.decode(1024) if skips else 1 for _ in range(0, len(logits), 4096)]
+    bits = []
+    for index, logit in enumerate(logits):
+        if abs(logit) == 272 and not flags[index // 4096]:
+            bits.append(int(logit == 272))
+        else:
+            bits.append(decoder.decode(min(max(table[logit + 272], 16), 65520)))
+    return bits
+
+
+@pytest.mark.parametrize("table", [make_table(), np.clip(make_table(), 16, 65520)])
+def test_it_reads_groups_with_sure_codes(table: np.ndarray[tuple[int], np.dtype[np.int32]]) -> None:
+    rng = np.random.default_rng(0)
+    encoder = SegmentEncoder()
+    groups = []
+    for count in (100, 4096, 10000):
+        logits = np.clip(rng.normal(0, 500, count), -272, 272).astype(np.int16)
+        bits = (logits > 0).astype(np.uint8)
+        bits[rng.integers(0, count, 2)] ^= 1
+        encode_group(encoder, ProbabilityTable(table), bits, logits)
+        groups.append((bits, logits))
+
+    decoder = DocumentedDecoder(encoder.finish())
+
+    for bits, logits in groups:
+        assert documented_group(decoder, table.tolist(), logits.tolist()) == bits.tolist()

@@ -9,7 +9,13 @@ from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
 from rnnconv_codec.entropy import int8
-from rnnconv_codec.entropy.int8 import ISA_LIMITS, Int8Convolution, int8_is_exact, int8_operations
+from rnnconv_codec.entropy.int8 import (
+    ISA_LIMITS,
+    Int8Convolution,
+    int8_is_exact,
+    int8_operations,
+    to_bytes,
+)
 
 needs_vnni = pytest.mark.skipif(not int8_is_exact(), reason="this processor has no VNNI")
 
@@ -89,3 +95,13 @@ def test_8_bit_convolutions_are_counted_as_others() -> None:
         functional.conv2d(pixels, weight.float(), padding=1)
 
     assert counted.get_total_flops() == expected.get_total_flops() > 0
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int64, torch.float32, torch.float64])
+def test_bytes_are_the_integers_that_they_were(dtype: torch.dtype) -> None:
+    values = torch.arange(256).view(1, 4, 8, 8).to(dtype, memory_format=torch.channels_last)
+
+    found = to_bytes(values)
+
+    assert found.dtype == torch.uint8 and torch.equal(found.to(dtype), values)
+    assert found.is_contiguous(memory_format=torch.channels_last)

@@ -26,6 +26,11 @@ PROBE_INPUTS = 48
 """Of the channels, those that are not zero: more of the largest products pass 2^24."""
 
 
+def to_bytes(values: Tensor) -> Tensor:
+    """Integers 0..255 of any type as uint8; torch converts floating point to it one by one."""
+    return (values.to(torch.int16) if values.is_floating_point() else values).to(torch.uint8)
+
+
 class Int8Convolution:
     """A convolution in oneDNN's layout.
 
@@ -70,7 +75,7 @@ class Int8Convolution:
         """
         to_bytes = self._output_zero is not None
         result: Tensor = torch.ops.onednn.qconv2d_pointwise(
-            input.to(torch.uint8, memory_format=torch.channels_last),
+            to_bytes(input).contiguous(memory_format=torch.channels_last),
             1.0,
             self._input_zero,
             self._weight,

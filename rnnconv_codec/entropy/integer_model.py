@@ -12,9 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
@@ -32,10 +30,10 @@ from rnnconv_codec.entropy.fixed_point import (
     MAX_SHIFT,
     UNIT,
 )
-from rnnconv_codec.entropy.int8 import Int8Convolution, int8_is_exact
+from rnnconv_codec.entropy.int8 import Int8Convolution, int8_is_exact, to_bytes
 from rnnconv_codec.entropy.probability_table import (
-    PROBABILITY_TOTAL,
     TABLE_LENGTH,
+    ProbabilityTable,
     make_table,
 )
 from rnnconv_codec.errors import IntegerRangeError, WeightsFormatError
@@ -48,6 +46,8 @@ MAX_FIXED_BIAS = 1 << 20
 CONTEXT_PREFIX = "context."
 TABLE_NAME = CONTEXT_PREFIX + "table"
 
+_PHASES = ((0, 0), (0, 1), (1, 0), (1, 1))
+"""Row and column, in a cell of a coarser grid, of the four cells of the finer one."""
 
 STACKED = ("deeper", "heads", "masked_heads")
 """Layers of which there are several, one after the other in one tensor."""
@@ -159,20 +159,29 @@ class _Layer:
 
     def __call__(self, input: Tensor) -> Tensor:
         """⌊(weight * input + bias) / 2^shift⌋, a tensor of its own; `input` has any type."""
+        result = self.sums(input)
+        return self.shifted(result) if self.dtype == torch.int64 else result.floor_()
+
+    def sums(self, input: Tensor) -> Tensor:
+        """The sums weight * input + bias; in floating point over 2^shift, exact all the same."""
         convolve = self._convolve
         is_8_bit = isinstance(convolve, Int8Convolution)
-        result = convolve(input if is_8_bit else input.to(self.dtype))
-        if self.dtype == torch.int64:
-            return _shift_right(result, self.shift)
-        return result.floor_()
+        return convolve(input if is_8_bit else input.to(self.dtype))
+
+    def shifted(self, sums: Tensor) -> Tensor:
+        """⌊sums / 2^shift⌋ of `sums`, or of what several of them add up to."""
+        if self.dtype != torch.int64:
+            return sums.floor()
+        shift = self.shift.view(1, -1, 1, 1)
+        return (sums << (-shift).clamp(min=0)) >> shift.clamp(min=0)
 
     def rows(self, rows: slice) -> _Layer:
         """The layer with only some of its outputs."""
         return _Layer(self.weight[rows], self.bias[rows], self.shift[rows], self.dtype)
 
-    def columns(self, last: int) -> _Layer:
-        """The layer with only its first inputs."""
-        weight = self.weight[:, :last].contiguous()
+    def columns(self, columns: slice | Tensor) -> _Layer:
+        """The layer with only some of its inputs, or with all of them in another order."""
+        weight = self.weight[:, columns].contiguous()
         return _Layer(weight, self.bias, self.shift, self.dtype)
 
 
@@ -187,15 +196,6 @@ def _convolve_integers(input: Tensor, weight: Tensor, bias: Tensor, padding: int
             window = padded[:, :, row : row + height, column : column + width]
             result += torch.einsum("oi,nihw->nohw", weight[:, :, row, column], window)
     return result
-
-
-def _shift_right(accumulator: Tensor, shift: Tensor) -> Tensor:
-    """⌊accumulator / 2^shift⌋ per channel; a negative shift multiplies."""
-    if accumulator.dtype == torch.int64:
-        by = shift.view(1, -1, 1, 1)
-        return (accumulator << (-by).clamp(min=0)) >> by.clamp(min=0)
-    scale = torch.exp2(-shift.to(accumulator.dtype)).view(1, -1, 1, 1)
-    return (accumulator * scale).floor_()
 
 
 def _clip(values: Tensor) -> Tensor:
@@ -304,19 +304,18 @@ class IntegerGridModel:
         read = _TensorReader(tensors, f"{CONTEXT_PREFIX}{index}.", dtype)
         self._iteration_bias = read.fixed_bias("iteration_bias", (iterations, hidden))
         self._feature_bias = read.fixed_bias("feature_bias", (iterations, hidden))
-        self._accumulators, self._state_half, self._state_shift = self._read_accumulators(
-            read, iterations
-        )
-        self._from_coarser: _Layer | None = None
+        self._accumulators = self._read_accumulators(read, iterations)
+        self._from_coarser: list[_Layer] = []
         if index:
             shape = (4 * hidden, hidden, 1)
-            self._from_coarser = read.layers("from_coarser", shape, largest_input=MAX_ACTIVATION)[0]
+            layer = read.layers("from_coarser", shape, largest_input=MAX_ACTIVATION)[0]
+            # A layer per phase: oneDNN takes several times as long for many outputs at once.
+            self._from_coarser = [layer.rows(slice(phase, None, 4)) for phase in range(4)]
         self._from_finer: _Layer | None = None
         if finer:
             shape = (hidden, 4 * hidden, 1)
-            self._from_finer = read.layers(
-                "from_finer", shape, bias=False, largest_input=MAX_ACTIVATION
-            )[0]
+            layer = read.layers("from_finer", shape, bias=False, largest_input=MAX_ACTIVATION)[0]
+            self._from_finer = layer.columns(torch.arange(4 * hidden).view(hidden, 4).T.flatten())
         shape = (hidden, hidden, 3)
         self._hidden = read.layers("hidden", shape, largest_input=MAX_ACTIVATION)
         if config.hidden_layers > 1:
@@ -339,23 +338,21 @@ class IntegerGridModel:
         ]
         self._masked = [
             masked.rows(block(hidden, group, self.groups)).columns(
-                block(channels, group, self.groups).start
+                slice(block(channels, group, self.groups).start)
             )
             for group in range(self.groups)
         ]
         self._masked_heads = [
             [
                 layer.rows(block(channels, group, self.groups)).columns(
-                    block(hidden, group, self.groups).stop
+                    slice(block(hidden, group, self.groups).stop)
                 )
                 for group in range(self.groups)
             ]
             for layer in masked_heads
         ]
 
-    def _read_accumulators(
-        self, read: _TensorReader, iterations: int
-    ) -> tuple[list[_Layer], Tensor, Tensor]:
+    def _read_accumulators(self, read: _TensorReader, iterations: int) -> list[_Layer]:
         hidden, channels = self.hidden_channels, self.channels
         weight = read.integers(
             "accumulate.weight", (iterations, hidden, channels, 3, 3), torch.int8
@@ -366,21 +363,23 @@ class IntegerGridModel:
         bound = weight.abs().sum((0, 2, 3, 4)) + half
         if int((bound << (-shift).clamp(min=0)).max()) >= EXACT_LIMIT:
             raise IntegerRangeError("the running state could leave the exact range of float32")
-        zero = torch.zeros(hidden, dtype=torch.int64)
-        none = torch.zeros_like(shift)
-        layers = [_Layer(w.to(torch.int8), zero, none, self.dtype) for w in weight]
-        return layers, half.to(self.dtype).view(1, -1, 1, 1), shift
+        # The first brings the half that makes the shift of the state round half up.
+        return [
+            _Layer(w.to(torch.int8), torch.zeros_like(half) if t else half, shift, self.dtype)
+            for t, w in enumerate(weight)
+        ]
 
     def _state_in_fixed_point(self, state: Tensor) -> Tensor:
-        return _shift_right(state + self._state_half, self._state_shift)
+        return self._accumulators[0].shifted(state)
 
     def accumulation(self, bits: Tensor, iteration: int) -> Tensor:
         """What the codes (N, C, h, w) of an iteration, 0/1, add to the running state."""
-        return self._accumulators[iteration](bits)
+        return self._accumulators[iteration].sums(bits)
 
     def features(self, state: Tensor, iteration: int) -> Tensor:
-        """What the next finer and the next coarser grid see of a running state."""
-        return _clip(self._state_in_fixed_point(state).add_(self._feature_bias[iteration]))
+        """What the next finer and the next coarser grid see of a running state, as bytes."""
+        features = self._state_in_fixed_point(state).add_(self._feature_bias[iteration])
+        return to_bytes(_clip(features))
 
     @property
     def sees_finer(self) -> bool:
@@ -402,22 +401,26 @@ class IntegerGridModel:
         the whole.
 
         Returns:
-            (1, hidden, h, w), integers 0..`MAX_ACTIVATION`.
+            (1, hidden, h, w), integers 0..`MAX_ACTIVATION`, as bytes.
         """
-        shape = (1, self.hidden_channels, *size)
-        context = torch.empty(shape, dtype=self.dtype, memory_format=torch.channels_last)
-        context.copy_(self._iteration_bias[iteration].expand(shape))
-        if state is not None:
-            context += self._state_in_fixed_point(state)
-        if self._from_coarser is not None:
+        bias = self._iteration_bias[iteration]
+        if state is None:
+            shape = (1, self.hidden_channels, *size)
+            context = torch.empty(shape, dtype=self.dtype, memory_format=torch.channels_last)
+            context.copy_(bias.expand(shape))
+        else:
+            context = self._state_in_fixed_point(state).add_(bias)
+        if self._from_coarser:
             assert coarser is not None
-            context += functional.pixel_shuffle(self._from_coarser(coarser), 2)
+            for (row, column), layer in zip(_PHASES, self._from_coarser, strict=True):
+                context[:, :, row::2, column::2] += layer(coarser)
         if self._from_finer is not None and finer is not None:
-            context += self._from_finer(functional.pixel_unshuffle(finer, 2))
-        context = _clip(context)
+            phases = [finer[:, :, row::2, column::2] for row, column in _PHASES]
+            context += self._from_finer(torch.cat(phases, 1))
+        activations = to_bytes(_clip(context))
         for layer in self._hidden:
-            context = _clip(layer(context).add_(context))
-        return context
+            activations = to_bytes(_clip(layer(activations).add_(activations)))
+        return activations
 
     @property
     def halo(self) -> int:
@@ -434,9 +437,9 @@ class IntegerGridModel:
         return self._masked[group](bits)
 
     def features_of_group(self, group: int, context: Tensor, from_codes: Tensor | None) -> Tensor:
-        """Hidden features of a group, 0..`MAX_ACTIVATION`; the first has no codes before it."""
+        """Hidden features of a group, as bytes; the first has no codes before it."""
         features = self._pointwise[group](context)
-        return _clip(features if from_codes is None else features.add_(from_codes))
+        return to_bytes(_clip(features if from_codes is None else features.add_(from_codes)))
 
     def logits_of_group(
         self, group: int, iteration: int, context: Tensor, features: Tensor
@@ -542,9 +545,7 @@ class IntegerContextModel:
         table = tensors.get(TABLE_NAME)
         if table is None or table.dtype != torch.int32 or table.shape != (TABLE_LENGTH,):
             raise WeightsFormatError("the weights have no fitting probability table")
-        if int(table.min()) <= 0 or int(table.max()) >= PROBABILITY_TOTAL:
-            raise IntegerRangeError("the probability table holds impossible probabilities")
-        self._table: NDArray[np.int32] = table.numpy()
+        self.table = ProbabilityTable(table.numpy())
         self.grids = [
             IntegerGridModel(
                 tensors,
@@ -557,10 +558,3 @@ class IntegerContextModel:
             )
             for index, grid in enumerate(grids)
         ]
-
-    def probabilities(self, logits: Tensor) -> NDArray[np.int32]:
-        """Probabilities of bit 1, out of 2^16, of logits (1, C, h, w), flat in memory order."""
-        indices = logits.contiguous().view(-1).to(torch.int32).add_(MAX_LOGIT).numpy()
-        # Logits are clamped; with "clip" numpy does not look again, ten times as fast.
-        probabilities: NDArray[np.int32] = np.take(self._table, indices, mode="clip")
-        return probabilities

@@ -113,6 +113,11 @@ class CutSegmentDecoder:
         self._coders = [_range_decoder(words + tail) for tail in _TAILS]
         self._is_at_end = False
 
+    @property
+    def is_at_end(self) -> bool:
+        """Whether a code was not known, so that no later one is."""
+        return self._is_at_end
+
     def decode(self, probabilities: NDArray[np.int32]) -> NDArray[np.uint8]:
         """The next codes as far as they are certain: (n,) or fewer, 0 or 1.
 

@@ -5,23 +5,20 @@ Inside a group the codes come channel by channel, each row by row.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from rnnconv_codec.entropy.context_model import block
 from rnnconv_codec.entropy.fixed_point import UNIT
+from rnnconv_codec.entropy.groups import decode_cut_group, decode_group, encode_group
 from rnnconv_codec.entropy.integer_model import GroupPass, IntegerContextModel
-from rnnconv_codec.entropy.probability_table import PROBABILITY_TOTAL
 from rnnconv_codec.entropy.range_coder import CutSegmentDecoder, SegmentDecoder, SegmentEncoder
 from rnnconv_codec.networks.strips import Strip
-
-_CODES_AT_A_TIME = 1 << 18
-"""So many go to the range coder in a call, because it takes 16 bytes for each."""
 
 
 class SegmentCoder:
@@ -74,9 +71,7 @@ class SegmentCoder:
                     known = logits[:, :, rows].float() / UNIT
                     activation = activation + gain[:, channels] * known
                 bits[:, :, rows] = activation >= 0
-            flat = bits.view(-1).numpy()
-            for part, probabilities in self._probabilities(logits):
-                encoder.encode(flat[part], probabilities)
+            encode_group(encoder, self._model.table, _flat(bits), _flat(logits))
             return bits
 
         return self._run(transfer), encoder.finish()
@@ -90,11 +85,8 @@ class SegmentCoder:
         decoder = SegmentDecoder(segment)
 
         def transfer(grid: int, group: int, logits: Tensor) -> Tensor:
-            bits = torch.empty(logits.shape, dtype=torch.uint8)
-            flat = bits.view(-1).numpy()
-            for part, probabilities in self._probabilities(logits):
-                flat[part] = decoder.decode(probabilities)
-            return bits
+            bits = decode_group(decoder, self._model.table, _flat(logits))
+            return torch.from_numpy(bits).view(logits.shape)
 
         return self._run(transfer)
 
@@ -114,30 +106,12 @@ class SegmentCoder:
         codes: list[list[Tensor]] = [[] for _ in self._model.grids]
 
         def transfer(grid: int, group: int, logits: Tensor) -> Tensor:
-            bits = torch.empty(logits.shape, dtype=torch.uint8)
-            expected = torch.empty(logits.shape)
-            flat, flat_expected = bits.view(-1).numpy(), expected.view(-1).numpy()
-            for part, probabilities in self._probabilities(logits):
-                certain = decoder.decode(probabilities)
-                of_part = (probabilities > PROBABILITY_TOTAL // 2).astype(np.uint8)
-                of_part[: len(certain)] = certain
-                flat[part] = of_part
-                # Exact: a probability has 16 bits, float32 has 24.
-                expected_part = probabilities.astype(np.float32) / (PROBABILITY_TOTAL // 2) - 1
-                expected_part[: len(certain)] = certain * np.float32(2) - 1
-                flat_expected[part] = expected_part
-            codes[grid].append(expected)
-            return bits
+            bits, expected = decode_cut_group(decoder, self._model.table, _flat(logits))
+            codes[grid].append(torch.from_numpy(expected).view(logits.shape))
+            return torch.from_numpy(bits).view(logits.shape)
 
         self._run(transfer)
         return [torch.cat(groups, 1) for groups in codes]
-
-    def _probabilities(self, logits: Tensor) -> Iterator[tuple[slice, NDArray[np.int32]]]:
-        """Probabilities of bit 1 in the order of coding, a part at a time and where it belongs."""
-        flat = logits.view(-1)
-        for first in range(0, flat.numel(), _CODES_AT_A_TIME):
-            part = slice(first, first + _CODES_AT_A_TIME)
-            yield part, self._model.probabilities(flat[part])
 
     def _run(self, transfer: Callable[[int, int, Tensor], Tensor]) -> list[Tensor]:
         """Go through grids and groups; `transfer` codes a group, by its logits.
@@ -204,3 +178,9 @@ class SegmentCoder:
             state[:, :, strip.cells(model.stride)] += added[
                 :, :, strip.cells_in(outer, model.stride)
             ]
+
+
+def _flat(values: Tensor) -> NDArray[Any]:
+    """The values of a group in the order of coding."""
+    flat: NDArray[Any] = values.view(-1).numpy()
+    return flat

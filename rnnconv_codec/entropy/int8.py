@@ -73,7 +73,7 @@ class Int8Convolution:
         Args:
             input: integers 0..255, (N, I, h, w), of any type.
         """
-        to_bytes = self._output_zero is not None
+        is_bytes = self._output_zero is not None
         result: Tensor = torch.ops.onednn.qconv2d_pointwise(
             to_bytes(input).contiguous(memory_format=torch.channels_last),
             1.0,
@@ -88,7 +88,7 @@ class Int8Convolution:
             1,
             1.0,
             self._output_zero or 0,
-            torch.uint8 if to_bytes else torch.float32,
+            torch.uint8 if is_bytes else torch.float32,
             "relu" if self._output_zero == 0 else "none",
             [],
             "",

@@ -20,7 +20,7 @@ from rnnconv_codec.networks.transform import FINE_STRIDE, coarse_analysis, fine_
 COARSE_STRIDE = 2 * FINE_STRIDE
 """Pixels per cell of the coarse grid."""
 
-_RANGED_PARTS = ("analysis", "fine_encoder", "loop_filter", "post_filter")
+_RANGED_PARTS = ("analysis", "fine_encoder", "synthesis", "loop_filter", "post_filter")
 
 SYNTHESIS_CHANNELS = 3 * FINE_STRIDE * FINE_STRIDE
 """Outputs of the synthesis: an 8x8 block of colour pixels per cell of the fine grid."""
@@ -99,7 +99,7 @@ class CompactNetwork(RecurrentNetwork):
                 add_input_scale(convolution, config.iterations)
 
     def ranged_convolutions(self) -> Iterator[tuple[str, nn.Conv2d]]:
-        """Those that can do with 8 bits, and their names: the fine encoder and the filters.
+        """Those that can do with 8 bits, and their names.
 
         Not the coarse encoder, whose coefficients are the largest, nor the binarizers, whose signs
         are the codes, nor what the decoder's state is made of, as that adds up over the iterations.

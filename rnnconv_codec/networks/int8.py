@@ -28,6 +28,8 @@ LEAST_SHARE = 2.0**-6
 LEAST_WEIGHT = 2.0**-40
 """Outputs whose weights are all 0 need a scale too."""
 
+ALL = slice(None)
+
 _INPUT_SCALE = "input_scale"
 
 
@@ -81,6 +83,10 @@ class Levels:
     def positive(cls, largest: Tensor) -> Levels:
         """For values from 0 up to the largest of these, (C,)."""
         return cls((largest.max() / MAX_BYTE).expand(len(largest)), 0)
+
+    def scaled(self, by: Tensor) -> Levels:
+        """The same bytes for values that have been multiplied by this, (C,)."""
+        return Levels(self.step * by, self.zero)
 
     def of(self, values: Tensor) -> Tensor:
         """The bytes of values (N, C, h, w); what is beyond the largest is cut off."""
@@ -163,6 +169,7 @@ def byte_convolution(
     convolution: nn.Conv2d,
     input: Levels,
     *,
+    inputs: slice = ALL,
     gain: Tensor | None = None,
     bias: Tensor | None = None,
     output: Levels | None = None,
@@ -172,11 +179,12 @@ def byte_convolution(
     Args:
         convolution: padded and moving alike along both axes.
         input: levels of its input.
+        inputs: the channels that it is given, of those that it has weights for.
         gain: what its outputs are multiplied by, (O,) or scalar.
         bias: (O,), in place of its own, which is not multiplied.
         output: see `ByteConvolution`.
     """
-    weight = convolution.weight.detach()
+    weight = convolution.weight.detach()[:, inputs]
     own = convolution.bias
     if gain is not None:
         assert own is None

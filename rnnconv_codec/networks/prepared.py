@@ -55,7 +55,7 @@ class PreparedCompactNetwork(RecurrentNetwork):
         self.coarse_decoder = network.coarse_decoder
         self.coarse_synthesis = _Part(partial(_coarse_synthesis, network))
         self.fine_decoder = self._parts(_fine_decoder)
-        self.synthesis = network.synthesis
+        self.synthesis = self._parts(_synthesis)
         self.loop_filter = self._parts(_loop_filter) if network.loop_filter is not None else None
         self.post_filter = self._parts(_post_filter) if network.post_filter is not None else None
 
@@ -103,18 +103,16 @@ class PreparedCompactNetwork(RecurrentNetwork):
 
     def synthesise(self, state: State, iteration: int) -> Tensor:
         """See `RecurrentNetwork.synthesise`."""
-        coefficients = self._network[0].coefficients(state)
-        blocks = self.synthesis(coefficients)
+        blocks: Tensor = self.synthesis[iteration](state[1])
         if self.loop_filter is not None:
-            blocks = blocks.add_(self.loop_filter[iteration](coefficients))
+            blocks = blocks.add_(self.loop_filter[iteration](state[1]))
         return functional.pixel_shuffle(blocks, FINE_STRIDE)
 
     def show(self, state: State, reconstruction: Tensor, iteration: int) -> Tensor:
         """See `RecurrentNetwork.show`."""
         if self.post_filter is None:
             return reconstruction
-        coefficients = self._network[0].coefficients(state)
-        correction: Tensor = self.post_filter[iteration](coefficients, reconstruction)
+        correction: Tensor = self.post_filter[iteration](state[1], reconstruction)
         return correction.add_(reconstruction)
 
 
@@ -197,12 +195,38 @@ def _fine_decoder(network: CompactNetwork, iteration: int) -> Callable[..., Tens
     return lambda given, hidden: cell.step(conv_ih(given), hidden, cell.conv_hh, cell.conv_u)
 
 
+def _synthesis(network: CompactNetwork, iteration: int) -> Convolve:
+    """State of the fine grid → blocks of pixels.
+
+    The coefficients are in the order of their variances, and so of the harm that steps of an
+    eighth bit would do: those of the first half, ten times as large, stay in float32.
+    """
+    synthesis, scale = network.synthesis, network.fine_state_scale.detach()
+    weight, bias = synthesis.weight.detach(), _bias(synthesis)
+    if not has_input_scale(synthesis):
+        return _in_float32(synthesis, weight * scale.view(1, -1, 1, 1), bias)
+    half = len(scale) // 2
+    large = _in_float32(synthesis, weight[:, :half] * scale[:half].view(1, -1, 1, 1), bias)
+    levels = Levels.signed(input_scale(synthesis, iteration)[half:])
+    small = byte_convolution(
+        synthesis, levels, inputs=slice(half, None), bias=torch.zeros_like(bias)
+    )
+    in_bytes = levels.scaled(1 / scale[half:])
+
+    def synthesise(state: Tensor) -> Tensor:
+        first = state[:, :half].contiguous(memory_format=torch.channels_last)
+        return large(first).add_(small(in_bytes.of(state[:, half:])))
+
+    return synthesise
+
+
 def _loop_filter(network: CompactNetwork, iteration: int) -> Convolve:
-    """`LoopFilter`: coefficients → correction."""
+    """`LoopFilter`: state of the fine grid → correction."""
     loop_filter, unit = network.loop_filter, network.code_scale[iteration].detach()
     assert loop_filter is not None
     if not has_input_scale(loop_filter.features):
-        return lambda coefficients: loop_filter(coefficients, unit, iteration)
+        scale = _per_channel(network.fine_state_scale)
+        return lambda state: loop_filter(state * scale, unit, iteration)
     hidden = Levels.positive(input_scale(loop_filter.correction, iteration))
     features = byte_convolution(
         loop_filter.features,
@@ -212,15 +236,17 @@ def _loop_filter(network: CompactNetwork, iteration: int) -> Convolve:
     )
     gain = unit * loop_filter.gain[iteration].detach()
     correction = byte_convolution(loop_filter.correction, hidden, gain=gain)
-    return lambda coefficients: correction(features(compress(coefficients / unit)))
+    in_units = _per_channel(network.fine_state_scale / unit)
+    return lambda state: correction(features(compress(state * in_units)))
 
 
 def _post_filter(network: CompactNetwork, iteration: int) -> Callable[..., Tensor]:
-    """`PostFilter`: coefficients and reconstruction → correction."""
+    """`PostFilter`: state of the fine grid and reconstruction → correction."""
     post_filter, unit = network.post_filter, network.code_scale[iteration].detach()
     assert post_filter is not None
     if not has_input_scale(post_filter.features):
-        return lambda coefficients, picture: post_filter(coefficients, picture, unit, iteration)
+        scale = _per_channel(network.fine_state_scale)
+        return lambda state, picture: post_filter(state * scale, picture, unit, iteration)
     hidden = Levels.positive(input_scale(post_filter.spread, iteration))
     features = byte_convolution(
         post_filter.features,
@@ -229,20 +255,18 @@ def _post_filter(network: CompactNetwork, iteration: int) -> Callable[..., Tenso
         output=hidden,
     )
     spread = byte_convolution(post_filter.spread, hidden)
-    pixels = byte_convolution(
-        post_filter.pixels,
-        _levels(post_filter.pixels, iteration),
-        bias=post_filter.bias[iteration].detach(),
-    )
+    bias = post_filter.bias[iteration].detach()
+    pixels = byte_convolution(post_filter.pixels, _levels(post_filter.pixels, iteration), bias=bias)
     blocks = [_residual_block(block, iteration) for block in post_filter.residual_blocks()]
     gain = unit * post_filter.gain[iteration].detach()
     correction = byte_convolution(
         post_filter.correction, _levels(post_filter.correction, iteration), gain=gain
     )
+    in_units = _per_channel(network.fine_state_scale / unit)
 
-    def run(coefficients: Tensor, picture: Tensor) -> Tensor:
+    def run(state: Tensor, picture: Tensor) -> Tensor:
         grid = pixels(compress(detail(picture) / unit))
-        grid = grid.add_(on_grid(spread(features(compress(coefficients / unit))))).relu_()
+        grid = grid.add_(on_grid(spread(features(compress(state * in_units))))).relu_()
         for block in blocks:
             grid = grid.add_(block(grid))
         return functional.pixel_shuffle(correction(grid), STRIDE)
@@ -262,6 +286,10 @@ def _dequantiser(convolution: nn.Module, unit: Tensor) -> tuple[Tensor, Tensor]:
     """Weight and bias in units of the iteration's quantisation."""
     assert isinstance(convolution, nn.Conv2d)
     return convolution.weight.detach() * unit.detach(), _bias(convolution) * unit.detach()
+
+
+def _per_channel(values: Tensor) -> Tensor:
+    return values.detach().view(1, -1, 1, 1)
 
 
 def _bias(convolution: nn.Conv2d) -> Tensor:

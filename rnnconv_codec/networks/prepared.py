@@ -23,6 +23,7 @@ from rnnconv_codec.networks.compact import CompactNetwork
 from rnnconv_codec.networks.compression import compress
 from rnnconv_codec.networks.config import CompactConfig
 from rnnconv_codec.networks.int8 import Levels, byte_convolution, has_input_scale, input_scale
+from rnnconv_codec.networks.pointwise import PointwiseCell
 from rnnconv_codec.networks.post_filter import STRIDE, ResidualBlock, detail, on_grid
 from rnnconv_codec.networks.recurrent import RecurrentNetwork, State
 from rnnconv_codec.networks.strips import Halos
@@ -47,12 +48,12 @@ class PreparedCompactNetwork(RecurrentNetwork):
         self._network = (network,)
         self.analysis = self._parts(_analysis)
         self.coarse_analysis = network.coarse_analysis
-        self.coarse_encoder = network.coarse_encoder
+        self.coarse_encoder = _Part(partial(_coarse_encoder, network))
         self.fine_encoder = self._parts(_fine_encoder)
         self.coarse_binarizers = network.coarse_binarizers
         self.fine_binarizers = network.fine_binarizers
         self.coarse_dequantisers = self._parts(_coarse_dequantiser)
-        self.coarse_decoder = network.coarse_decoder
+        self.coarse_decoder = _Part(partial(_coarse_decoder, network))
         self.coarse_synthesis = _Part(partial(_coarse_synthesis, network))
         self.fine_decoder = self._parts(_fine_decoder)
         self.synthesis = self._parts(_synthesis)
@@ -153,6 +154,19 @@ def _analysis(network: CompactNetwork, iteration: int) -> Convolve:
     return byte_convolution(analysis, residual, gain=gain)
 
 
+def _coarse_encoder(network: CompactNetwork) -> Callable[..., Tensor]:
+    """The coarse grid's cell of the encoder: coefficients and state → state."""
+    cell = network.coarse_encoder
+    return PointwiseCell(cell, cell.conv_ih.weight.detach()[:, :, 0, 0], _bias(cell.conv_ih))
+
+
+def _coarse_decoder(network: CompactNetwork) -> Callable[..., Tensor]:
+    """The coarse grid's cell: coefficients and state → state."""
+    cell = network.coarse_decoder
+    step = PointwiseCell(cell, None, torch.zeros_like(_bias(cell.conv_ih)))
+    return lambda given, hidden: step(cell.conv_ih(given), hidden)
+
+
 def _fine_encoder(network: CompactNetwork, iteration: int) -> Callable[..., Tensor]:
     """The fine grid's cell of the encoder: coefficients and state → state."""
     cell = network.fine_encoder
@@ -190,9 +204,8 @@ def _fine_decoder(network: CompactNetwork, iteration: int) -> Callable[..., Tens
     dequantiser, offset = _dequantiser(
         network.fine_dequantisers[iteration], network.code_scale[iteration]
     )
-    weight = torch.cat([low, high @ dequantiser[:, :, 0, 0]], 1)[:, :, None, None]
-    conv_ih = _in_float32(cell.conv_ih, weight, _bias(cell.conv_ih) + high @ offset)
-    return lambda given, hidden: cell.step(conv_ih(given), hidden, cell.conv_hh, cell.conv_u)
+    weight = torch.cat([low, high @ dequantiser[:, :, 0, 0]], 1)
+    return PointwiseCell(cell, weight, _bias(cell.conv_ih) + high @ offset)
 
 
 def _synthesis(network: CompactNetwork, iteration: int) -> Convolve:

@@ -7,13 +7,19 @@ the same integers go through float32 arithmetic: what one machine shows is what 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from rnnconv_codec.entropy.int8 import Int8Convolution, int8_is_exact
+from rnnconv_codec.networks.pointwise import CELLS_AT_A_TIME, as_rows
+
+Pointwise = Callable[[Tensor], Tensor]
+"""What is done to each number alone."""
 
 MAX_WEIGHT = 127
 MAX_SIGNED = 127
@@ -88,14 +94,34 @@ class Levels:
         """The same bytes for values that have been multiplied by this, (C,)."""
         return Levels(self.step * by, self.zero)
 
-    def of(self, values: Tensor) -> Tensor:
-        """The bytes of values (N, C, h, w); what is beyond the largest is cut off."""
+    @cached_property
+    def _factor(self) -> Tensor | float:
+        """1 / step: of all channels, if they have the same, as a scalar costs nothing to apply."""
+        factor = 1 / self.step
+        return float(factor[0]) if bool((factor == factor[0]).all()) else factor
+
+    def of(self, values: Tensor, prepare: Pointwise | None = None) -> Tensor:
+        """The bytes of values (N, C, h, w); what is beyond the largest is cut off.
+
+        Args:
+            values: float32.
+            prepare: applied to the values first, to some cells at a time, (n, C) → (n, C).
+        """
+        batch, channels, height, width = values.shape
+        rows = as_rows(values)
+        found = torch.empty(rows.shape, dtype=torch.uint8)
+        for first in range(0, len(rows), CELLS_AT_A_TIME):
+            part = slice(first, first + CELLS_AT_A_TIME)
+            prepared = rows[part] if prepare is None else prepare(rows[part])
+            found[part] = self._bytes_of(prepared * self._factor)
+        return found.view(batch, height, width, channels).permute(0, 3, 1, 2)
+
+    def _bytes_of(self, scaled: Tensor) -> Tensor:
         # To int8 and not uint8, which torch converts six times as slowly.
-        scaled = (values * (1 / self.step).view(1, -1, 1, 1)).round_()
         if self.zero:
-            signed = scaled.clamp_(-SIGNED_ZERO, MAX_SIGNED).to(torch.int8)
+            signed = scaled.round_().clamp_(-SIGNED_ZERO, MAX_SIGNED).to(torch.int8)
         else:
-            signed = scaled.clamp_(0, MAX_BYTE).sub_(SIGNED_ZERO).to(torch.int8)
+            signed = scaled.round_().clamp_(0, MAX_BYTE).sub_(SIGNED_ZERO).to(torch.int8)
         return signed.view(torch.uint8).bitwise_xor_(SIGNED_ZERO)
 
 

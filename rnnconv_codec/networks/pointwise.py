@@ -43,8 +43,8 @@ class PointwiseCell:
             state: (N, H, h, w), or None for zeros.
         """
         batch, _, height, width = given.shape
-        cells = _as_rows(given)
-        before = None if state is None else _as_rows(state)
+        cells = as_rows(given)
+        before = None if state is None else as_rows(state)
         after = given.new_empty(len(cells), self._hidden)
         for first in range(0, len(cells), CELLS_AT_A_TIME):
             part = slice(first, first + CELLS_AT_A_TIME)
@@ -70,6 +70,6 @@ def _transposed(weight: Tensor) -> Tensor:
     return weight.t().contiguous()
 
 
-def _as_rows(grid: Tensor) -> Tensor:
+def as_rows(grid: Tensor) -> Tensor:
     """(N, C, h, w) → (N h w, C), without a copy if its channels are last in memory."""
     return grid.permute(0, 2, 3, 1).reshape(-1, grid.shape[1])

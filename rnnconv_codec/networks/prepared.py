@@ -150,7 +150,8 @@ def _analysis(network: CompactNetwork, iteration: int) -> Convolve:
     gain = network.log_gain[iteration].detach().exp()
     if not has_input_scale(analysis):
         return _in_float32(analysis, analysis.weight.detach() * gain, None)
-    residual = Levels.signed(input_scale(analysis, iteration) / gain)
+    largest = input_scale(analysis, iteration)
+    residual = Levels.signed(largest.max().expand(len(largest)) / gain)
     return byte_convolution(analysis, residual, gain=gain)
 
 
@@ -241,16 +242,17 @@ def _loop_filter(network: CompactNetwork, iteration: int) -> Convolve:
         scale = _per_channel(network.fine_state_scale)
         return lambda state: loop_filter(state * scale, unit, iteration)
     hidden = Levels.positive(input_scale(loop_filter.correction, iteration))
+    levels = _levels(loop_filter.features, iteration)
     features = byte_convolution(
         loop_filter.features,
-        _levels(loop_filter.features, iteration),
+        levels,
         bias=loop_filter.bias[iteration].detach(),
         output=hidden,
     )
     gain = unit * loop_filter.gain[iteration].detach()
     correction = byte_convolution(loop_filter.correction, hidden, gain=gain)
-    in_units = _per_channel(network.fine_state_scale / unit)
-    return lambda state: correction(features(compress(state * in_units)))
+    in_units = _compressed(network.fine_state_scale.detach() / unit)
+    return lambda state: correction(features(levels.of(state, in_units)))
 
 
 def _post_filter(network: CompactNetwork, iteration: int) -> Callable[..., Tensor]:
@@ -261,25 +263,29 @@ def _post_filter(network: CompactNetwork, iteration: int) -> Callable[..., Tenso
         scale = _per_channel(network.fine_state_scale)
         return lambda state, picture: post_filter(state * scale, picture, unit, iteration)
     hidden = Levels.positive(input_scale(post_filter.spread, iteration))
+    of_state = _levels(post_filter.features, iteration)
     features = byte_convolution(
         post_filter.features,
-        _levels(post_filter.features, iteration),
+        of_state,
         bias=post_filter.feature_bias[iteration].detach(),
         output=hidden,
     )
     spread = byte_convolution(post_filter.spread, hidden)
+    of_pixels = _levels(post_filter.pixels, iteration)
     bias = post_filter.bias[iteration].detach()
-    pixels = byte_convolution(post_filter.pixels, _levels(post_filter.pixels, iteration), bias=bias)
+    pixels = byte_convolution(post_filter.pixels, of_pixels, bias=bias)
     blocks = [_residual_block(block, iteration) for block in post_filter.residual_blocks()]
     gain = unit * post_filter.gain[iteration].detach()
     correction = byte_convolution(
         post_filter.correction, _levels(post_filter.correction, iteration), gain=gain
     )
-    in_units = _per_channel(network.fine_state_scale / unit)
+    in_units = _compressed(network.fine_state_scale.detach() / unit)
+    detail_in_units = _compressed(1 / unit)
 
     def run(state: Tensor, picture: Tensor) -> Tensor:
-        grid = pixels(compress(detail(picture) / unit))
-        grid = grid.add_(on_grid(spread(features(compress(state * in_units))))).relu_()
+        grid = pixels(of_pixels.of(detail(picture), detail_in_units))
+        from_state = spread(features(of_state.of(state, in_units)))
+        grid = grid.add_(on_grid(from_state)).relu_()
         for block in blocks:
             grid = grid.add_(block(grid))
         return functional.pixel_shuffle(correction(grid), STRIDE)
@@ -299,6 +305,11 @@ def _dequantiser(convolution: nn.Module, unit: Tensor) -> tuple[Tensor, Tensor]:
     """Weight and bias in units of the iteration's quantisation."""
     assert isinstance(convolution, nn.Conv2d)
     return convolution.weight.detach() * unit.detach(), _bias(convolution) * unit.detach()
+
+
+def _compressed(factor: Tensor) -> Convolve:
+    """Cells (n, C) in units of the quantisation, as the filters see them."""
+    return lambda cells: compress(cells * factor)
 
 
 def _per_channel(values: Tensor) -> Tensor:

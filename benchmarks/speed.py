@@ -90,7 +90,8 @@ def timed_parts(codec: Any) -> Iterator[dict[str, float]]:
     """While active, seconds by part are added up; a part inside another counts for itself only."""
     from rnnconv_codec import codec as codec_module
     from rnnconv_codec import complexity
-    from rnnconv_codec.entropy.range_coder import SegmentDecoder, SegmentEncoder
+    from rnnconv_codec.entropy import segments
+    from rnnconv_codec.entropy.range_coder import SegmentEncoder
     from rnnconv_codec.entropy.segments import SegmentCoder
 
     seconds: dict[str, float] = {}
@@ -113,9 +114,9 @@ def timed_parts(codec: Any) -> Iterator[dict[str, float]]:
         return wrapper
 
     places = [
-        (SegmentEncoder, "encode", "range coder"),
+        (segments, "encode_group", "range coder"),
         (SegmentEncoder, "finish", "range coder"),
-        (SegmentDecoder, "decode", "range coder"),
+        (segments, "decode_group", "range coder"),
         (SegmentCoder, "encode", complexity.CONTEXT_MODEL),
         (SegmentCoder, "decode", complexity.CONTEXT_MODEL),
         (codec_module, "_to_tensor", "pixels"),

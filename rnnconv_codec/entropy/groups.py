@@ -3,8 +3,8 @@
 A code is *sure* if its logit is at one of its limits. Most codes are, and a hundred thousandth of
 them are *surprises*: not what the logit says. So a group is cut into blocks of consecutive codes.
 First comes a flag for each block, whether it has surprises, then the codes. The sure codes of
-blocks without surprises are left out: range coding takes less than half the time, and the flags
-cost fewer bits than the codes would. With tables of older weights there are no flags, and all
+blocks without surprises are left out: range decoding takes 0.4 of the time, and the flags cost
+fewer bits than the codes would. With tables of older weights there are no flags, and all
 codes are coded.
 """
 

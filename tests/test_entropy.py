@@ -16,7 +16,6 @@ from rnnconv_codec.entropy import integer_model as integer_model_module
 from rnnconv_codec.entropy.context_model import ContextModel
 from rnnconv_codec.entropy.fixed_point import MAX_LOGIT, UNIT
 from rnnconv_codec.entropy.integer_model import (
-    TABLE_NAME,
     GroupPass,
     IntegerContextModel,
     export_context,
@@ -28,6 +27,7 @@ from rnnconv_codec.entropy.probability_table import (
 )
 from rnnconv_codec.entropy.range_coder import CutSegmentDecoder, SegmentDecoder, SegmentEncoder
 from rnnconv_codec.entropy.segments import SegmentCoder
+from rnnconv_codec.entropy.stored_context import TABLE_NAME
 from rnnconv_codec.entropy.words import WORD_BYTES
 from rnnconv_codec.errors import CodeSegmentError, IntegerRangeError, WeightsFormatError
 from rnnconv_codec.networks.config import CodeGrid, ContextModelConfig

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,11 +14,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from PIL import Image
+from torch import Tensor
 
+from rnnconv_codec import engines
+from rnnconv_codec.cli.group import cli
 from rnnconv_codec.codec import Codec
 from rnnconv_codec.container import inspect, read_container, write_container
+from rnnconv_codec.engines import ENGINE_VARIABLE, light_decoder_for
 from rnnconv_codec.errors import (
+    ArgumentError,
     ImageSizeError,
     IterationsError,
     ModelMismatchError,
@@ -26,7 +35,7 @@ from rnnconv_codec.errors import (
 from rnnconv_codec.light.convolution import Convolution, depth_to_space, space_to_depth
 from rnnconv_codec.light.decoder import LightDecoder
 from rnnconv_codec.light.shapes import network_shapes
-from rnnconv_codec.networks.config import CompactConfig, ContextModelConfig
+from rnnconv_codec.networks.config import CompactConfig, ContextModelConfig, TodericiConfig
 from rnnconv_codec.networks.recurrent import build_network
 from rnnconv_codec.networks.stored_network import LARGEST_WEIGHT
 from rnnconv_codec.targets import truncate
@@ -253,21 +262,29 @@ def test_the_shapes_are_those_of_the_network(config: CompactConfig) -> None:
 
 def test_what_torch_refuses_is_refused(tmp_path: Path, tiny_model: ModelFile) -> None:
     path = tmp_path / "w.safetensors"
+    changes: list[Callable[[Tensor], Tensor]] = [
+        lambda tensor: tensor[:-1].contiguous(),
+        lambda tensor: tensor.to(torch.float16),
+        lambda tensor: tensor.to(torch.bfloat16),
+        lambda tensor: torch.full_like(tensor, 127),
+        torch.zeros_like,
+        lambda tensor: tensor * 2.5 * LARGEST_WEIGHT,
+    ]
     # Of what there is for each iteration, the first one is enough.
     repeated = re.compile(r"network\..*(binarizers|dequantisers)\.[1-9]")
-    for name in (name for name in tiny_model.tensors if not repeated.match(name)):
+    names = [name for name in tiny_model.tensors if not repeated.match(name)]
+    for index, name in enumerate(names):
         others = {key: value for key, value in tiny_model.tensors.items() if key != name}
-        tensor = tiny_model.tensors[name]
-        for changed in (
-            others,
-            {**others, name: tensor[:-1].contiguous()},
-            {**others, name: tensor.to(torch.float16)},
-            {**others, name: tensor.to(torch.bfloat16)},
-            {**others, name: torch.zeros_like(tensor)},
-            {**others, name: tensor * 2.5 * LARGEST_WEIGHT},
-        ):
-            save_model_file(path, tiny_model.config, changed, {})
-            assert refused(LightDecoder.load, path) == refused(Codec.load, path), name
+        # Each tensor is left out, and changed in two of these ways.
+        changed = [
+            {**others, name: change(tiny_model.tensors[name])}
+            for change in (changes[index % 6], changes[(index // 6 + index + 3) % 6])
+        ]
+        for tensors in (others, *changed):
+            save_model_file(path, tiny_model.config, tensors, {})
+            expected = refused(Codec.load, path)
+            assert refused(LightDecoder.load, path) == expected, name
+            assert expected is not None or tensors is not others
 
 
 def refused(load: Callable[[Path], object], path: Path) -> str | None:
@@ -302,3 +319,136 @@ def test_depth_to_space_is_pixel_shuffle_and_has_its_inverse() -> None:
     expected = torch.nn.functional.pixel_shuffle(cells, 2)[0].permute(1, 2, 0).numpy()
     assert np.array_equal(found, expected)
     assert np.array_equal(space_to_depth(found, 2), cells[0].permute(1, 2, 0).numpy())
+
+
+# --- when it is used -------------------------------------------------------------------------
+
+
+@pytest.fixture
+def without_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a process that has not imported torch."""
+    monkeypatch.delitem(sys.modules, "torch")
+
+
+@pytest.mark.usefixtures("without_torch")
+def test_small_pictures_are_decoded_without_torch(
+    monkeypatch: pytest.MonkeyPatch, small_file: bytes, tiny_weights: Path
+) -> None:
+    assert light_decoder_for(small_file, tiny_weights, few_files=True) is not None
+
+    monkeypatch.setattr(engines, "LIGHT_PIXELS", 60 * 45 - 1)
+    assert light_decoder_for(small_file, tiny_weights, few_files=True) is None
+
+
+@pytest.mark.usefixtures("without_torch")
+def test_many_files_are_decoded_with_torch(small_file: bytes, tiny_weights: Path) -> None:
+    assert light_decoder_for(small_file, tiny_weights, few_files=False) is None
+
+
+def test_torch_is_used_where_it_is_there(small_file: bytes, tiny_weights: Path) -> None:
+    assert light_decoder_for(small_file, tiny_weights, few_files=True) is None
+
+
+def test_the_environment_can_choose(
+    monkeypatch: pytest.MonkeyPatch, small_file: bytes, tiny_weights: Path
+) -> None:
+    monkeypatch.setenv(ENGINE_VARIABLE, "light")
+    assert light_decoder_for(small_file, tiny_weights, few_files=False) is not None
+
+    monkeypatch.setenv(ENGINE_VARIABLE, "fast")
+    with pytest.raises(ArgumentError, match="'fast'"):
+        light_decoder_for(small_file, tiny_weights, few_files=True)
+
+
+def test_weights_that_it_does_not_know_are_left_to_torch(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, small_file: bytes
+) -> None:
+    monkeypatch.setenv(ENGINE_VARIABLE, "light")
+    config = TodericiConfig(iterations=1)
+    save_model_file(tmp_path / "w.safetensors", config, {"network.x": torch.zeros(1)}, {})
+
+    assert light_decoder_for(small_file, tmp_path / "w.safetensors", few_files=True) is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "imports_torch"),
+    [
+        (("a.rnc", "-o", "a.png"), False),
+        (("a.rnc", "-o", "a.jpg", "--threads", "1", "--iterations", "2"), False),
+        (("a.rnc", "b.rnc", "--output-dir", "out"), False),
+        (("a.rnc", "b.rnc", "c.rnc", "--output-dir", "out"), True),
+    ],
+    ids=["one", "options", "few", "many"],
+)
+def test_the_command_imports_torch_only_for_many(
+    arguments: tuple[str, ...], imports_torch: bool, tmp_path: Path, small_file: bytes
+) -> None:
+    for name in ("a.rnc", "b.rnc", "c.rnc"):
+        (tmp_path / name).write_bytes(small_file)
+    script = (
+        "import sys\n"
+        "from rnnconv_codec.cli import main\n"
+        "try:\n    main()\n"
+        "finally:\n    print('torch' in sys.modules, file=sys.stderr)\n"
+    )
+    weights = ("--weights", str(GOLDEN / "tiny.safetensors"))
+
+    done = subprocess.run(
+        [sys.executable, "-c", script, "decode", *arguments, *weights],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert done.stderr == f"{imports_torch}\n"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("whole.rnc", "-o", "out.png"),
+        ("whole.rnc", "-o", "out.ppm", "--iterations", "2", "--strip", "all"),
+        ("whole.rnc", "-o", "out.jpg", "--bpp", "2", "--background", "red"),
+        ("whole.rnc", "-o", "out.png", "--iterations", "9"),
+        ("whole.rnc", "-o", "out.png", "--size", "10"),
+        ("whole.rnc", "-o", "out.png", "--max-pixels", "2699"),
+        ("whole.rnc", "-o", "out.png", "--weights", "compact-mse"),
+        ("whole.rnc", "-o", "out.png", "--weights", "whole.rnc"),
+        ("whole.rnc", "-o", "out.png", "--weights", "missing"),
+        ("cut.rnc", "-o", "out.png"),
+        ("damaged.rnc", "-o", "out.png"),
+        ("whole.rnc", "damaged.rnc", "--output-dir", "out", "--json"),
+    ],
+    ids=" ".join,
+)
+def test_the_command_says_the_same(
+    arguments: tuple[str, ...],
+    tmp_path: Path,
+    small_file: bytes,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    damaged = bytearray(small_file)
+    damaged[-9] ^= 1
+    weights = () if "--weights" in arguments else ("--weights", str(GOLDEN / "tiny.safetensors"))
+    said = []
+    for engine in ("torch", "light"):
+        folder = tmp_path / engine
+        folder.mkdir()
+        monkeypatch.chdir(folder)
+        for name, data in (
+            ("whole", small_file),
+            ("cut", small_file[:-20]),
+            ("damaged", bytes(damaged)),
+        ):
+            (folder / f"{name}.rnc").write_bytes(data)
+        done = CliRunner(catch_exceptions=False).invoke(
+            cli, ["decode", *arguments, *weights], env={ENGINE_VARIABLE: engine}
+        )
+        text = re.sub(r"[\d.]+ s$|\"seconds\": [\d.e-]+", "", done.output, flags=re.MULTILINE)
+        text = text.replace(str(folder), "")
+        files = sorted(path.name for path in folder.rglob("*") if path.suffix != ".rnc")
+        said.append((done.exit_code, text, files))
+
+    assert said[0] == said[1]

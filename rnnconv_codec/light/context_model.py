@@ -1,7 +1,7 @@
 """The integer context model with NumPy: the same integers as `entropy.integer_model`'s.
 
 They are held in float32, where every sum of them is exact in any order (`entropy.stored_context`
-checks that it is).
+checks that it is), whatever BLAS it is that multiplies.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ from rnnconv_codec.weights import ArrayFile, load_array_file
 class LightDecoder:
     """Decodes as `codec.Codec` does: the same codes, and pixels within a level.
 
-    A picture is computed as a whole, in some 700 bytes a pixel, on the threads of NumPy's BLAS.
+    A picture is computed as a whole, in some 300 bytes a pixel, on the threads of NumPy's BLAS.
     """
 
     def __init__(self, model: ArrayFile) -> None:

@@ -20,8 +20,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from rnnconv_codec.codec import HALF_RANGE, Codec, filtered_as
+from rnnconv_codec.codec import Codec, filtered_as
 from rnnconv_codec.container import inspect, truncate
+from rnnconv_codec.decoding import HALF_RANGE
 from rnnconv_codec.entropy.words import WORD_BYTES
 from rnnconv_codec.evaluation.measure import find_images
 from rnnconv_codec.images import open_image

@@ -6,14 +6,17 @@ Any exception but an `RnncodecError` is a crash, and so is what the assertions d
 from __future__ import annotations
 
 import io
+import os
 import warnings
 import zlib
 from pathlib import Path
+from unittest import mock
 
 from PIL import Image
 
 from rnnconv_codec.batch import Decoding
 from rnnconv_codec.container import inspect, read_container, truncate, write_container
+from rnnconv_codec.engines import ENGINE_VARIABLE, LIGHT, TORCH
 from rnnconv_codec.errors import ContainerError, RnncodecError, TargetError
 from rnnconv_codec.targets import truncate as truncate_to_size
 
@@ -57,10 +60,15 @@ def check_container(data: bytes) -> None:
 
 
 def check_decoder(data: bytes) -> None:
-    """Decode a file into an image file, as `rnncodec decode` does, and read that one."""
-    name = _FORMATS[zlib.crc32(data) % len(_FORMATS)]
+    """Decode a file into an image file, as `rnncodec decode` does, and read that one.
+
+    Half of the files are decoded with torch, half with NumPy.
+    """
+    number, engine = divmod(zlib.crc32(data), 2)
+    name = _FORMATS[number % len(_FORMATS)]
+    chosen = mock.patch.dict(os.environ, {ENGINE_VARIABLE: LIGHT if engine else TORCH})
     decoding = Decoding(name, weights=str(WEIGHTS), max_pixels=MAX_PIXELS)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), chosen:
         warnings.simplefilter("ignore")
         try:
             result = decoding.run(data, "fuzz")

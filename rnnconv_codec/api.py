@@ -78,18 +78,26 @@ def decode(
 
 
 def codec_for(data: bytes, weights: str | os.PathLike[str] | None = None) -> Codec:
-    """The codec to decode the `.rnc` file `data` with.
+    """The codec to decode the `.rnc` file `data` with: that of `weights_for`.
+
+    Raises a `ContainerError` or a `WeightsError`.
+    """
+    return load_codec(weights_for(data, weights))
+
+
+def weights_for(data: bytes, weights: str | os.PathLike[str] | None = None) -> Path:
+    """The weights file to decode the `.rnc` file `data` with.
 
     `weights` None takes the installed weights whose model id is the file's and, if there are
     none, the default ones, so that decoding can name both ids in its `ModelMismatchError`.
 
-    Raises a `ContainerError` or a `WeightsError`.
+    Raises a `ContainerError` or `WeightsNotFoundError`.
     """
-    if weights is None:
-        from rnnconv_codec.weights import find_by_model_id
+    from rnnconv_codec.weights import DEFAULT_WEIGHTS, find_by_model_id, find_weights
 
+    if weights is None:
         weights = find_by_model_id(bytes.fromhex(inspect(data).model_id))
-    return load_codec(weights)
+    return find_weights(DEFAULT_WEIGHTS if weights is None else weights)
 
 
 def load_codec(weights: str | os.PathLike[str] | None = None) -> Codec:

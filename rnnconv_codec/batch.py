@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from rnnconv_codec.container import DEFAULT_MAX_PIXELS, FileInfo, inspect
 from rnnconv_codec.errors import (
@@ -31,6 +31,10 @@ from rnnconv_codec.errors import (
 from rnnconv_codec.files import atomic_write, check_output, is_same_file, make_folder, read_file
 from rnnconv_codec.memory import give_back_freed_memory
 from rnnconv_codec.targets import WHOLE, Target, cut, encode_prepared_to_target
+
+if TYPE_CHECKING:
+    from rnnconv_codec.codec import Codec
+    from rnnconv_codec.light.decoder import LightDecoder
 
 Progress = Callable[[int, int], None]
 
@@ -139,7 +143,8 @@ class Encoding:
 class Decoding:
     """`.rnc` to image: the arguments of `api.decode` and `images.image_bytes`, and the threads.
 
-    `max_pixels` is that of `Codec.decode`, None its default.
+    `max_pixels` is that of `Codec.decode`, None its default; `few_files` that of
+    `engines.light_decoder_for`.
     """
 
     format: str
@@ -149,6 +154,7 @@ class Decoding:
     strip: Collection[str] = ()
     threads: int | None = None
     max_pixels: int | None = None
+    few_files: bool = False
 
     def run(self, data: bytes, name: str, progress: Progress | None = None) -> Result:
         """The image file of an `.rnc` file.
@@ -159,13 +165,20 @@ class Decoding:
         info = inspect(data)
         data = cut(data, self.target)
 
-        from rnnconv_codec.api import codec_for
+        from rnnconv_codec.engines import light_decoder_for
         from rnnconv_codec.images import extract_metadata, image_bytes, strip_metadata
 
-        use_threads(self.threads)
-        codec = codec_for(data, self.weights)
+        decoder: Codec | LightDecoder | None
+        decoder = light_decoder_for(data, self.weights, few_files=self.few_files)
+        if decoder is not None:
+            use_blas_threads(self.threads)
+        else:
+            from rnnconv_codec.api import codec_for
+
+            use_threads(self.threads)
+            decoder = codec_for(data, self.weights)
         limit = self.max_pixels or DEFAULT_MAX_PIXELS
-        image = codec.decode(data, progress=progress, max_pixels=limit)
+        image = decoder.decode(data, progress=progress, max_pixels=limit)
         metadata = strip_metadata(extract_metadata(image), self.strip)
         content = image_bytes(image, self.format, metadata, background=self.background)
         return Result(content, info, inspect(data))
@@ -178,6 +191,15 @@ def use_threads(threads: int | None) -> None:
     import torch
 
     torch.set_num_threads(threads)
+
+
+def use_blas_threads(threads: int | None) -> None:
+    """The same for NumPy's matrix products."""
+    if threads is None:
+        return
+    from threadpoolctl import threadpool_limits
+
+    threadpool_limits(threads, user_api="blas")
 
 
 # --- where it is done ------------------------------------------------------------------------

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import os
-import warnings
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 
@@ -26,25 +24,27 @@ from rnnconv_codec.container import (
     read_container,
     write_container,
 )
-from rnnconv_codec.entropy.integer_model import CONTEXT_PREFIX, IntegerContextModel
-from rnnconv_codec.entropy.segments import SegmentCoder
-from rnnconv_codec.errors import (
-    IterationsError,
-    ModelMismatchError,
-    TruncatedFileWarning,
-    WeightsFormatError,
+from rnnconv_codec.decoding import (
+    HALF_RANGE,
+    Progress,
+    check_model,
+    finish_picture,
+    iteration_of_filter,
+    open_container,
 )
+from rnnconv_codec.entropy.integer_model import IntegerContextModel, as_arrays
+from rnnconv_codec.entropy.segments import SegmentCoder
+from rnnconv_codec.errors import IterationsError
 from rnnconv_codec.images import (
     ALPHA_LOSSLESS,
     PreparedPicture,
-    attach_alpha,
-    attach_metadata,
     check_size,
     prepare_picture,
 )
 from rnnconv_codec.networks.config import NetworkConfig
 from rnnconv_codec.networks.prepared import prepared
 from rnnconv_codec.networks.recurrent import RecurrentNetwork, State, build_network
+from rnnconv_codec.networks.stored_network import NETWORK_PREFIX, check_network
 from rnnconv_codec.networks.striped import CodedIteration, Rows, StripedNetwork
 from rnnconv_codec.networks.strips import DEFAULT_STRIPS, Strip, StripPlan, round_up
 from rnnconv_codec.weights import (
@@ -52,35 +52,7 @@ from rnnconv_codec.weights import (
     ModelFile,
     find_weights,
     load_model_file,
-    name_of_model,
 )
-
-Progress = Callable[[int, int], None]
-"""Called after each iteration with the iterations done and their total."""
-
-NETWORK_PREFIX = "network."
-SCALE_SUFFIX = "_scale"
-
-LARGEST_WEIGHT = 2.0**16
-"""No number of a network may be larger.
-
-Trained ones are far below: the largest of all weights files here is a state scale of 273, and
-without the scales it is 34. With numbers up to here no sum of the decoder can leave float32 and
-become an infinity, whose pixels would be anything.
-"""
-
-LEAST_SCALE = 2.0**-16
-"""No scale of a network may be smaller, as it divides by them; trained ones are above 0.05."""
-
-HALF_RANGE = 127.5
-"""Pixels 0..255 are x = p / HALF_RANGE - 1 in the network."""
-
-KNOWN_SHARE = 0.4
-"""Of the codes of a partial iteration: with fewer, the post-filter takes it for the one before.
-
-The filter expects the error that an iteration leaves, and a part leaves more. Which of the two is
-better changes between 0.2 and 0.6 (`benchmarks/cuts.py`), by less than 0.1 dB.
-"""
 
 
 @dataclass(frozen=True)
@@ -318,28 +290,8 @@ class Codec:
         Warns:
             TruncatedFileWarning: the file was cut; the picture is what its whole iterations give.
         """
-        container = read_container(data)
-        header = container.header
-        available = len(container.segments)
-        if iterations is not None:
-            if not 1 <= iterations <= available:
-                raise IterationsError(
-                    f"the file has {available} of {header.iterations} iterations, "
-                    f"asked were {iterations}"
-                )
-            segments = container.segments[:iterations]
-            container = replace(container, segments=segments, partial=None)
-        check_size((header.width, header.height), max_pixels=max_pixels)
-        if iterations is None and container.is_cut:
-            warnings.warn(
-                f"the file is cut: {available} of {header.iterations} iterations decoded",
-                TruncatedFileWarning,
-                stacklevel=2,
-            )
-        picture = self._reconstruct(container, progress)
-        attach_alpha(picture, container.metadata.alpha)
-        attach_metadata(picture, container.metadata)
-        return picture
+        container = open_container(data, iterations=iterations, max_pixels=max_pixels)
+        return finish_picture(self._reconstruct(container, progress), container.metadata)
 
     def decode_parts(
         self, data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS
@@ -413,16 +365,7 @@ class Codec:
         return _Frame.of(header.width, header.height, header.mode, self._strips)
 
     def _segment_decoder(self, header: Header, frame: _Frame) -> SegmentCoder:
-        if header.model_id != self.model_id:
-            raise ModelMismatchError(
-                f"the file was written with model {name_of_model(header.model_id)}, "
-                f"the weights loaded are {self.name}, model {self.model_id.hex()}"
-            )
-        if header.iterations > self.iterations:
-            raise ModelMismatchError(
-                f"the file declares {header.iterations} iterations, "
-                f"model {self.name} has {self.iterations}"
-            )
+        check_model(header, name=self.name, model_id=self.model_id, iterations=self.iterations)
         return SegmentCoder(self._context, frame.strips, frame.padded_width)
 
     def _reconstruct(self, container: Container, progress: Progress | None) -> Image.Image:
@@ -468,8 +411,7 @@ def filtered_as(codes: list[Tensor], iteration: int) -> int:
     if not codes[0].is_floating_point():
         return iteration
     known = sum(int((grid.abs() == 1).sum()) for grid in codes)
-    is_known = known >= KNOWN_SHARE * sum(grid.numel() for grid in codes)
-    return iteration if is_known else max(0, iteration - 1)
+    return iteration_of_filter(iteration, known, sum(grid.numel() for grid in codes))
 
 
 def network_tensors(network: RecurrentNetwork) -> dict[str, Tensor]:
@@ -481,41 +423,13 @@ def _load_network(model: ModelFile) -> RecurrentNetwork:
     # Random weights that are overwritten at once would cost start-up time.
     with torch.device("meta"):
         network = build_network(model.config)
-    tensors = _checked_tensors(model, dict(network.named_parameters()))
-    network.load_state_dict(tensors, assign=True)
+    shapes = {name: tuple(tensor.shape) for name, tensor in network.named_parameters()}
+    check_network(model.name, as_arrays(model.tensors), shapes)
+    network.load_state_dict(
+        {name: model.tensors[NETWORK_PREFIX + name] for name in shapes}, assign=True
+    )
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return prepared(network.eval())
-
-
-def _checked_tensors(model: ModelFile, expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    tensors: dict[str, Tensor] = {}
-    for name, parameter in expected.items():
-        tensor = model.tensors.get(NETWORK_PREFIX + name)
-        if tensor is None or tensor.shape != parameter.shape or tensor.dtype != torch.float32:
-            raise WeightsFormatError(
-                f"weights {model.name}: no float32 {NETWORK_PREFIX}{name} of shape "
-                f"{tuple(parameter.shape)}"
-            )
-        largest = float(tensor.abs().max())
-        if not math.isfinite(largest):
-            raise WeightsFormatError(f"weights {model.name}: {name} is not finite")
-        if largest > LARGEST_WEIGHT:
-            raise WeightsFormatError(
-                f"weights {model.name}: {name} has numbers beyond {LARGEST_WEIGHT:g}"
-            )
-        if name.endswith(SCALE_SUFFIX) and float(tensor.min()) < LEAST_SCALE:
-            raise WeightsFormatError(
-                f"weights {model.name}: {name} has scales below {LEAST_SCALE:g}"
-            )
-        tensors[name] = tensor
-    unknown = [
-        name
-        for name in model.tensors
-        if not name.startswith(CONTEXT_PREFIX) and name.removeprefix(NETWORK_PREFIX) not in tensors
-    ]
-    if unknown:
-        raise WeightsFormatError(f"weights {model.name}: unexpected tensor {unknown[0]}")
-    return tensors
 
 
 def _padded_rows(image: Image.Image, strip: Strip) -> Tensor:

@@ -22,7 +22,8 @@ from rnnconv_codec.errors import ArgumentError, IterationsError, QualityError, T
 if TYPE_CHECKING:
     from PIL import Image
 
-    from rnnconv_codec.codec import Codec, EncodedIteration, Progress
+    from rnnconv_codec.codec import Codec, EncodedIteration
+    from rnnconv_codec.decoding import Progress
     from rnnconv_codec.images import PreparedPicture
 
 _BITS_PER_BYTE = 8

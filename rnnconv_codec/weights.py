@@ -11,11 +11,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
 from rnnconv_codec.container import MODEL_ID_BYTES
 from rnnconv_codec.errors import WeightsFormatError, WeightsNotFoundError, is_out_of_memory
@@ -23,6 +23,7 @@ from rnnconv_codec.files import atomic_write, read_file
 from rnnconv_codec.networks.config import NetworkConfig, config_from_dict, config_to_dict
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from torch import Tensor
 
 DEFAULT_WEIGHTS = "compact-mse"
@@ -39,8 +40,11 @@ _LENGTH_BYTES = 8
 _MAX_METADATA_BYTES = 1 << 20
 
 
+Array = TypeVar("Array")
+
+
 @dataclass(frozen=True)
-class ModelFile:
+class WeightsFile(Generic[Array]):
     """A weights file in memory.
 
     Attributes:
@@ -55,7 +59,14 @@ class ModelFile:
     model_id: bytes
     config: NetworkConfig
     training: dict[str, Any]
-    tensors: Mapping[str, Tensor]
+    tensors: Mapping[str, Array]
+
+
+ModelFile = WeightsFile["Tensor"]
+"""Its tensors are torch's."""
+
+ArrayFile: TypeAlias = "WeightsFile[NDArray[Any]]"
+"""Its tensors are NumPy's."""
 
 
 def search_folders() -> list[Path]:
@@ -131,8 +142,20 @@ def load_model_file(path: Path) -> ModelFile:
         InputFileError: it cannot be read.
         WeightsFormatError: it is not a weights file, or not of a version this program reads.
     """
-    from safetensors import SafetensorError
     from safetensors.torch import load
+
+    return _load(path, load)
+
+
+def load_array_file(path: Path) -> ArrayFile:
+    """The same without torch."""
+    from safetensors.numpy import load
+
+    return _load(path, load)
+
+
+def _load(path: Path, load: Callable[[bytes], Mapping[str, Array]]) -> WeightsFile[Array]:
+    from safetensors import SafetensorError
 
     data = read_file(path)
     description = _description(path, data)
@@ -145,7 +168,7 @@ def load_model_file(path: Path) -> ModelFile:
             raise
         # RuntimeError: a shape that torch cannot make, such as one of 2^62 by nothing.
         raise WeightsFormatError(f"{path}: damaged weights file: {error}") from error
-    return ModelFile(path.stem, _digest(data), config, training, tensors)
+    return WeightsFile(path.stem, _digest(data), config, training, tensors)
 
 
 def read_config(path: Path) -> NetworkConfig:

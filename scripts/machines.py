@@ -3,8 +3,9 @@
     python scripts/machines.py [--quick] [--python PATH]...
 
 Each setting runs in a process of its own: threads, oneDNN and its instruction sets, those of
-PyTorch and MKL, the arithmetic of the context model, the layout of tensors in memory, one core, and
-other Pythons with `--python` (such as one with an older PyTorch). Each of them
+PyTorch and MKL, the arithmetic of the context model, the layout of tensors in memory, one core,
+decoding with NumPy, and other Pythons with `--python` (such as one with an older PyTorch). Each of
+them
 
 - decodes the golden files, whose codes must be those that are pinned in `tests/golden`;
 - decodes what the first setting wrote of photographs with the weights in the box: the codes must be
@@ -25,7 +26,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
@@ -33,6 +34,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from skimage import data
 
@@ -72,6 +74,7 @@ class Setting:
         onednn: whether PyTorch may use it.
         context_dtype: arithmetic of the context model.
         channels_last: layout of tensors; False is that of NCHW.
+        light: whether NumPy decodes in place of PyTorch.
         before: of the command line, such as taskset.
         python: its interpreter.
     """
@@ -82,6 +85,7 @@ class Setting:
     onednn: bool = True
     context_dtype: str = "float32"
     channels_last: bool = True
+    light: bool = False
     before: tuple[str, ...] = ()
     python: str = sys.executable
 
@@ -93,6 +97,11 @@ _SLOWEST = {
     "ONEDNN_MAX_CPU_ISA": "SSE41",
     "ATEN_CPU_CAPABILITY": "default",
     "MKL_CBWR": "COMPATIBLE",
+}
+
+_SLOWEST_NUMPY = {
+    "OPENBLAS_CORETYPE": "Nehalem",
+    "NPY_DISABLE_CPU_FEATURES": "X86_V3 X86_V4 AVX512_ICL",
 }
 
 SETTINGS = (
@@ -120,10 +129,17 @@ SETTINGS = (
         context_dtype="float64",
         channels_last=False,
     ),
+    Setting("NumPy decodes", light=True),
+    Setting("NumPy decodes, 2 threads", light=True, threads=2),
+    *(
+        Setting(f"NumPy decodes, OpenBLAS for {core}", {"OPENBLAS_CORETYPE": core}, light=True)
+        for core in ("Prescott", "Nehalem", "Sandybridge", "Haswell")
+    ),
+    Setting("NumPy decodes, SSE4.2 everywhere", _SLOWEST_NUMPY, light=True),
 )
 
 QUICK = (
-    *("2 threads", "oneDNN off", "context model in int64"),
+    *("2 threads", "oneDNN off", "context model in int64", "NumPy decodes"),
     "SSE4.1 everywhere, 4 threads, NCHW, float64",
 )
 
@@ -134,6 +150,16 @@ QUICK = (
 def digest(codes: object) -> str:
     """SHA-256 of an iteration's codes as tests/golden has them in JSON."""
     return hashlib.sha256(json.dumps(codes).encode()).hexdigest()
+
+
+def as_tensors(
+    grids: Sequence[torch.Tensor] | Sequence[NDArray[np.float32]],
+) -> list[torch.Tensor]:
+    """Codes as `Codec.decode_codes` gives them, also of NumPy's (h, w, C)."""
+    return [
+        grid if isinstance(grid, torch.Tensor) else torch.from_numpy(grid).permute(2, 0, 1)[None]
+        for grid in grids
+    ]
 
 
 def digests(iterations: Iterable[list[torch.Tensor]]) -> Digests:
@@ -172,14 +198,21 @@ def work(order: dict[str, Any]) -> dict[str, Any]:
         torch.channels_last = torch.contiguous_format
 
     from rnnconv_codec.codec import Codec
+    from rnnconv_codec.light.decoder import LightDecoder
     from rnnconv_codec.weights import find_weights, load_model_file
+
+    def path_of(weights: str) -> Path:
+        is_golden = weights in GOLDEN_MODELS
+        return GOLDEN / f"{weights}.safetensors" if is_golden else find_weights(weights)
 
     @cache
     def codec_of(weights: str) -> Codec:
-        is_golden = weights in GOLDEN_MODELS
-        path = GOLDEN / f"{weights}.safetensors" if is_golden else find_weights(weights)
         dtype = getattr(torch, setting["context_dtype"])
-        return Codec(load_model_file(path), context_dtype=dtype)
+        return Codec(load_model_file(path_of(weights)), context_dtype=dtype)
+
+    @cache
+    def decoder_of(weights: str) -> Codec | LightDecoder:
+        return LightDecoder.load(path_of(weights)) if setting["light"] else codec_of(weights)
 
     out = Path(order["out"])
     meant: dict[str, Digests] = {}
@@ -192,8 +225,9 @@ def work(order: dict[str, Any]) -> dict[str, Any]:
     decoded: dict[str, Digests] = {}
     for key, (weights, path) in order["decode"].items():
         content = Path(path).read_bytes()
-        decoded[key] = digests(codec_of(weights).decode_codes(content))
-        np.save(out / f"{key}.npy", np.asarray(codec_of(weights).decode(content)))
+        decoder = decoder_of(weights)
+        decoded[key] = digests(map(as_tensors, decoder.decode_codes(content)))
+        np.save(out / f"{key}.npy", np.asarray(decoder.decode(content)))
     return {"torch": torch.__version__, "meant": meant, "decoded": decoded}
 
 
@@ -214,6 +248,7 @@ def run(
             **os.environ,
             "OMP_NUM_THREADS": str(setting.threads),
             "MKL_NUM_THREADS": str(setting.threads),
+            "OPENBLAS_NUM_THREADS": str(setting.threads),
             "PYTHONPATH": str(ROOT),
             **setting.environment,
         },

@@ -18,7 +18,7 @@ from torch import Tensor
 
 import rnnconv_codec
 from rnnconv_codec import container
-from rnnconv_codec.codec import LARGEST_WEIGHT, Codec
+from rnnconv_codec.codec import Codec
 from rnnconv_codec.container import Container, Header, PixelMode, read_container, write_container
 from rnnconv_codec.entropy.words import WORD_BYTES
 from rnnconv_codec.errors import (
@@ -34,6 +34,7 @@ from rnnconv_codec.errors import (
 from rnnconv_codec.metrics import psnr
 from rnnconv_codec.networks.config import TodericiConfig
 from rnnconv_codec.networks.recurrent import State
+from rnnconv_codec.networks.stored_network import LARGEST_WEIGHT
 from rnnconv_codec.training.export import weights_tensors
 from rnnconv_codec.training.model import TrainableCodec
 from rnnconv_codec.weights import ModelFile, load_model_file, save_model_file

@@ -26,7 +26,6 @@ from rnnconv_codec.entropy.groups import (
     encode_group,
 )
 from rnnconv_codec.entropy.integer_model import (
-    TABLE_NAME,
     GroupPass,
     IntegerContextModel,
     export_context,
@@ -40,6 +39,7 @@ from rnnconv_codec.entropy.probability_table import (
 )
 from rnnconv_codec.entropy.range_coder import CutSegmentDecoder, SegmentDecoder, SegmentEncoder
 from rnnconv_codec.entropy.segments import SegmentCoder
+from rnnconv_codec.entropy.stored_context import TABLE_NAME
 from rnnconv_codec.entropy.words import WORD_BYTES
 from rnnconv_codec.errors import CodeSegmentError, IntegerRangeError, WeightsFormatError
 from rnnconv_codec.networks.config import CodeGrid, ContextModelConfig

@@ -112,7 +112,7 @@ def test_a_fault_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(AssertionError):
         check_container(SOUND)
     monkeypatch.setattr("rnnconv_codec.images.attach_alpha", broken)
-    monkeypatch.setattr("rnnconv_codec.codec.attach_alpha", broken)
+    monkeypatch.setattr("rnnconv_codec.decoding.attach_alpha", broken)
     with pytest.raises(ValueError, match="do not match"):
         check_decoder(small)
 

@@ -34,6 +34,7 @@ from rnnconv_codec.cli.streams import (
     read_input,
     write_output,
 )
+from rnnconv_codec.engines import LIGHT_FILES
 from rnnconv_codec.weights import DEFAULT_WEIGHTS, find_weights, model_id_of
 
 MAX_JOBS = 256
@@ -209,6 +210,9 @@ def _convert_many(
         recursive=options.recursive,
     )
     conversion = _for_batch(conversion, options)
+    if isinstance(conversion, Decoding):
+        few = len(jobs) <= LIGHT_FILES and options.jobs == 1 and options.dask is None
+        conversion = replace(conversion, few_files=few)
     runner = _runner(options)
     started = time.perf_counter()
     reports: list[Report] = []

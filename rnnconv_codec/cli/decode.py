@@ -84,7 +84,14 @@ def decode(
         if format_name is None:
             image_format = format_for(options.output)
     conversion = Decoding(
-        image_format, target, weights, background, stripped_names(strip), threads, max_pixels
+        image_format,
+        target,
+        weights,
+        background,
+        stripped_names(strip),
+        threads,
+        max_pixels,
+        few_files=True,
     )
     convert(
         conversion,

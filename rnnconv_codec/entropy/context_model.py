@@ -34,6 +34,7 @@ from rnnconv_codec.entropy.fixed_point import (
     MAX_WEIGHT,
     UNIT,
 )
+from rnnconv_codec.entropy.stored_context import block as block
 from rnnconv_codec.networks.config import CodeGrid, ContextModelConfig
 
 Decide = Callable[[slice, Tensor], Tensor]
@@ -128,11 +129,6 @@ class QuantisedConv2d(nn.Conv2d):
         """Fixed-point result (N, outputs, H, W), not clipped."""
         weight, bias, _ = self.quantised()
         return to_fixed_point(functional.conv2d(input, weight, bias, padding=self.padding))
-
-
-def block(channels: int, group: int, groups: int) -> slice:
-    """The channels of one of `groups` channel groups."""
-    return slice(group * channels // groups, (group + 1) * channels // groups)
 
 
 def group_masks(channels: int, hidden: int, groups: int) -> tuple[Tensor, Tensor]:

@@ -11,8 +11,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
@@ -22,35 +25,38 @@ from rnnconv_codec.entropy.context_model import (
     QuantisedConv2d,
     block,
 )
-from rnnconv_codec.entropy.fixed_point import (
-    EXACT_LIMIT,
-    FRACTION_BITS,
-    MAX_ACTIVATION,
-    MAX_LOGIT,
-    MAX_SHIFT,
-    UNIT,
-)
+from rnnconv_codec.entropy.fixed_point import FRACTION_BITS, MAX_ACTIVATION, MAX_LOGIT, UNIT
 from rnnconv_codec.entropy.int8 import Int8Convolution, int8_is_exact, to_bytes
-from rnnconv_codec.entropy.probability_table import (
-    TABLE_LENGTH,
-    ProbabilityTable,
-    make_table,
+from rnnconv_codec.entropy.probability_table import make_table
+from rnnconv_codec.entropy.stored_context import (
+    CONTEXT_PREFIX,
+    TABLE_NAME,
+    Integers,
+    StoredLayer,
+    read_grid,
+    read_table,
 )
-from rnnconv_codec.errors import IntegerRangeError, WeightsFormatError
 from rnnconv_codec.networks.config import CodeGrid, ContextModelConfig
 from rnnconv_codec.networks.strips import Strip
-
-MAX_FIXED_BIAS = 1 << 20
-"""Biases added in fixed point are below this; trained ones are below a thousand."""
-
-CONTEXT_PREFIX = "context."
-TABLE_NAME = CONTEXT_PREFIX + "table"
 
 _PHASES = ((0, 0), (0, 1), (1, 0), (1, 1))
 """Row and column, in a cell of a coarser grid, of the four cells of the finer one."""
 
 STACKED = ("deeper", "heads", "masked_heads")
 """Layers of which there are several, one after the other in one tensor."""
+
+
+def as_arrays(tensors: Mapping[str, Tensor]) -> dict[str, NDArray[Any] | None]:
+    """The tensors as NumPy arrays, in the same memory; None for types that NumPy does not have."""
+    return {name: _as_array(tensor) for name, tensor in tensors.items()}
+
+
+def _as_array(tensor: Tensor) -> NDArray[Any] | None:
+    try:
+        array: NDArray[Any] = tensor.detach().numpy()
+    except TypeError:
+        return None
+    return array
 
 
 def export_context(model: ContextModel) -> dict[str, Tensor]:
@@ -203,90 +209,12 @@ def _clip(values: Tensor) -> Tensor:
     return values.clamp_(0, MAX_ACTIVATION)
 
 
-def _half(shift: Tensor) -> Tensor:
-    """What is added before a right shift so that it rounds half up."""
-    return torch.where(shift > 0, 1 << (shift.clamp(min=1) - 1), 0)
-
-
-class _TensorReader:
-    """Takes tensors out of a weights file and checks type, shape and range of each."""
-
-    def __init__(self, tensors: Mapping[str, Tensor], prefix: str, dtype: torch.dtype) -> None:
-        self._tensors = tensors
-        self._prefix = prefix
-        self._dtype = dtype
-
-    def integers(self, name: str, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-        """A tensor as int64."""
-        tensor = self._tensors.get(self._prefix + name)
-        if tensor is None:
-            raise WeightsFormatError(f"the weights have no {self._prefix}{name}")
-        if tensor.shape != shape or tensor.dtype != dtype:
-            raise WeightsFormatError(
-                f"{self._prefix}{name}: {tensor.dtype} {tuple(tensor.shape)}, "
-                f"expected {dtype} {shape}"
-            )
-        return tensor.to(torch.int64)
-
-    def shift(self, name: str, shape: tuple[int, ...]) -> Tensor:
-        """Right shifts in their range."""
-        shift = self.integers(name, shape, torch.int8)
-        if int(shift.min()) < -FRACTION_BITS or int(shift.max()) > MAX_SHIFT:
-            raise IntegerRangeError(f"{self._prefix}{name}: shift out of range")
-        return shift
-
-    def fixed_bias(self, name: str, shape: tuple[int, ...]) -> Tensor:
-        """A bias in fixed point, ready for broadcasting over (N, C, H, W) per iteration."""
-        bias = self.integers(name, shape, torch.int32)
-        if int(bias.abs().max()) > MAX_FIXED_BIAS:
-            raise IntegerRangeError(f"{self._prefix}{name}: bias out of range")
-        return bias.to(self._dtype)[:, None, :, None, None]
-
-    def layers(
-        self,
-        name: str,
-        shape: tuple[int, int, int],
-        *,
-        largest_input: int,
-        bias: bool = True,
-        count: int | None = None,
-    ) -> list[_Layer]:
-        """One layer, or one per iteration: outputs, inputs and kernel size in `shape`."""
-        outputs, inputs, kernel = shape
-        lead = () if count is None else (count,)
-        weight = self.integers(
-            f"{name}.weight", (*lead, outputs, inputs, kernel, kernel), torch.int8
-        )
-        shift = self.shift(f"{name}.shift", (*lead, outputs))
-        offset = torch.zeros_like(shift)
-        if bias:
-            offset = self.integers(f"{name}.bias", (*lead, outputs), torch.int32)
-        rounded = offset + _half(shift)
-        bound = weight.abs().flatten(len(lead) + 1).sum(-1) * largest_input + rounded.abs()
-        scaled = bound << (-shift).clamp(min=0)
-        if int(scaled.max()) >= EXACT_LIMIT:
-            raise IntegerRangeError(
-                f"{self._prefix}{name}: a partial sum could reach {int(scaled.max())}, "
-                f"beyond 2^24: it would not be exact in float32"
-            )
-        layers = [
-            _Layer(w.to(torch.int8), b, s, self._dtype)
-            for w, b, s in zip(
-                weight.reshape(-1, outputs, inputs, kernel, kernel),
-                rounded.reshape(-1, outputs),
-                shift.reshape(-1, outputs),
-                strict=True,
-            )
-        ]
-        return layers
-
-
 class IntegerGridModel:
     """The integer context model of one grid."""
 
     def __init__(
         self,
-        tensors: Mapping[str, Tensor],
+        tensors: Mapping[str, NDArray[Any] | None],
         index: int,
         grid: CodeGrid,
         iterations: int,
@@ -301,34 +229,28 @@ class IntegerGridModel:
         self.channels = channels
         self.hidden_channels = hidden
         self.dtype = dtype
-        read = _TensorReader(tensors, f"{CONTEXT_PREFIX}{index}.", dtype)
-        self._iteration_bias = read.fixed_bias("iteration_bias", (iterations, hidden))
-        self._feature_bias = read.fixed_bias("feature_bias", (iterations, hidden))
-        self._accumulators = self._read_accumulators(read, iterations)
+        stored = read_grid(tensors, index, grid, iterations, config, finer=finer)
+        self._iteration_bias = self._broadcast(stored.iteration_bias)
+        self._feature_bias = self._broadcast(stored.feature_bias)
+        # The first brings the half that makes the shift of the state round half up.
+        halves = [stored.state_half] + [np.zeros_like(stored.state_half)] * (iterations - 1)
+        self._accumulators = [
+            self._layer(StoredLayer(weight, half, stored.state_shift))
+            for weight, half in zip(stored.accumulate, halves, strict=True)
+        ]
         self._from_coarser: list[_Layer] = []
-        if index:
-            shape = (4 * hidden, hidden, 1)
-            layer = read.layers("from_coarser", shape, largest_input=MAX_ACTIVATION)[0]
+        if stored.from_coarser is not None:
+            layer = self._layer(stored.from_coarser)
             # A layer per phase: oneDNN takes several times as long for many outputs at once.
             self._from_coarser = [layer.rows(slice(phase, None, 4)) for phase in range(4)]
         self._from_finer: _Layer | None = None
-        if finer:
-            shape = (hidden, 4 * hidden, 1)
-            layer = read.layers("from_finer", shape, bias=False, largest_input=MAX_ACTIVATION)[0]
+        if stored.from_finer is not None:
+            layer = self._layer(stored.from_finer)
             self._from_finer = layer.columns(torch.arange(4 * hidden).view(hidden, 4).T.flatten())
-        shape = (hidden, hidden, 3)
-        self._hidden = read.layers("hidden", shape, largest_input=MAX_ACTIVATION)
-        if config.hidden_layers > 1:
-            self._hidden += read.layers(
-                "deeper", shape, count=config.hidden_layers - 1, largest_input=MAX_ACTIVATION
-            )
-        pointwise = read.layers("pointwise", (hidden, hidden, 1), largest_input=MAX_ACTIVATION)[0]
-        masked = read.layers("masked", (hidden, channels, 3), largest_input=1, bias=False)[0]
-        shape = (channels, hidden, 1)
-        heads = read.layers("heads", shape, count=iterations, largest_input=MAX_ACTIVATION)
-        masked_heads = read.layers(
-            "masked_heads", shape, count=iterations, bias=False, largest_input=MAX_ACTIVATION
-        )
+        self._hidden = [self._layer(layer) for layer in stored.hidden]
+        pointwise, masked = self._layer(stored.pointwise), self._layer(stored.masked)
+        heads = [self._layer(layer) for layer in stored.heads]
+        masked_heads = [self._layer(layer) for layer in stored.masked_heads]
         self._pointwise = [
             pointwise.rows(block(hidden, group, self.groups)) for group in range(self.groups)
         ]
@@ -352,22 +274,13 @@ class IntegerGridModel:
             for layer in masked_heads
         ]
 
-    def _read_accumulators(self, read: _TensorReader, iterations: int) -> list[_Layer]:
-        hidden, channels = self.hidden_channels, self.channels
-        weight = read.integers(
-            "accumulate.weight", (iterations, hidden, channels, 3, 3), torch.int8
-        )
-        shift = read.shift("accumulate.shift", (hidden,))
-        half = _half(shift)
-        # The running state adds up all iterations: their sum is what must stay exact.
-        bound = weight.abs().sum((0, 2, 3, 4)) + half
-        if int((bound << (-shift).clamp(min=0)).max()) >= EXACT_LIMIT:
-            raise IntegerRangeError("the running state could leave the exact range of float32")
-        # The first brings the half that makes the shift of the state round half up.
-        return [
-            _Layer(w.to(torch.int8), torch.zeros_like(half) if t else half, shift, self.dtype)
-            for t, w in enumerate(weight)
-        ]
+    def _layer(self, stored: StoredLayer) -> _Layer:
+        weight, bias = torch.from_numpy(stored.weight), torch.from_numpy(stored.bias)
+        return _Layer(weight, bias, torch.from_numpy(stored.shift), self.dtype)
+
+    def _broadcast(self, bias: Integers) -> Tensor:
+        """A bias (iterations, C) as (iterations, 1, C, 1, 1)."""
+        return torch.from_numpy(bias).to(self.dtype)[:, None, :, None, None]
 
     def _state_in_fixed_point(self, state: Tensor) -> Tensor:
         return self._accumulators[0].shifted(state)
@@ -542,13 +455,11 @@ class IntegerContextModel:
         config: ContextModelConfig,
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        table = tensors.get(TABLE_NAME)
-        if table is None or table.dtype != torch.int32 or table.shape != (TABLE_LENGTH,):
-            raise WeightsFormatError("the weights have no fitting probability table")
-        self.table = ProbabilityTable(table.numpy())
+        arrays = as_arrays(tensors)
+        self.table = read_table(arrays)
         self.grids = [
             IntegerGridModel(
-                tensors,
+                arrays,
                 index,
                 grid,
                 iterations,

@@ -11,6 +11,7 @@ from torch.nn import functional
 from rnnconv_codec.networks.cell import ConvGRUCell
 from rnnconv_codec.networks.config import CompactConfig
 from rnnconv_codec.networks.int8 import add_input_scale
+from rnnconv_codec.networks.levels import RANGED_PARTS
 from rnnconv_codec.networks.loop_filter import LoopFilter
 from rnnconv_codec.networks.post_filter import PostFilter
 from rnnconv_codec.networks.recurrent import RecurrentNetwork, State
@@ -19,8 +20,6 @@ from rnnconv_codec.networks.transform import FINE_STRIDE, coarse_analysis, fine_
 
 COARSE_STRIDE = 2 * FINE_STRIDE
 """Pixels per cell of the coarse grid."""
-
-_RANGED_PARTS = ("analysis", "fine_encoder", "synthesis", "loop_filter", "post_filter")
 
 SYNTHESIS_CHANNELS = 3 * FINE_STRIDE * FINE_STRIDE
 """Outputs of the synthesis: an 8x8 block of colour pixels per cell of the fine grid."""
@@ -99,12 +98,8 @@ class CompactNetwork(RecurrentNetwork):
                 add_input_scale(convolution, config.iterations)
 
     def ranged_convolutions(self) -> Iterator[tuple[str, nn.Conv2d]]:
-        """Those that can do with 8 bits, and their names.
-
-        Not the coarse encoder, whose coefficients are the largest, nor the binarizers, whose signs
-        are the codes, nor what the decoder's state is made of, as that adds up over the iterations.
-        """
-        for name in _RANGED_PARTS:
+        """The convolutions of the `RANGED_PARTS`, and their names."""
+        for name in RANGED_PARTS:
             part = getattr(self, name)
             modules = () if part is None else part.named_modules(prefix=name)
             yield from ((n, module) for n, module in modules if isinstance(module, nn.Conv2d))

@@ -11,11 +11,26 @@ from rnnconv_codec.errors import WeightsFormatError
 SIZE_MULTIPLE = 16
 """Networks take images whose sides are multiples of this; the codec pads to it."""
 
+FINE_STRIDE = 8
+"""Pixels per cell of the fine grid of the compact network."""
+
+POST_FILTER_STRIDE = 4
+"""Pixels per cell of the post-filter's own grid, along each axis.
+
+Coarser, its convolutions are cheap but each sees a block as a whole; finer, they see pixels, but
+a multiply-add of few channels takes longer on a CPU.
+"""
+
 MAX_CHANNELS = 4096
 """No layer may be wider: a guard against absurd configurations in a weights file."""
 
 MAX_MODEL_ITERATIONS = 64
 """No model may have more iterations: the same guard."""
+
+
+def round_up(rows: int) -> int:
+    """The next multiple of `SIZE_MULTIPLE`."""
+    return -(-rows // SIZE_MULTIPLE) * SIZE_MULTIPLE
 
 
 @dataclass(frozen=True)
@@ -99,7 +114,8 @@ class CompactConfig:
     @property
     def grids(self) -> tuple[CodeGrid, ...]:
         """The code grids, coarsest first, in the order in which they are coded."""
-        return (CodeGrid(self.coarse_codes, 16), CodeGrid(self.fine_codes, 8))
+        coarse = CodeGrid(self.coarse_codes, 2 * FINE_STRIDE)
+        return (coarse, CodeGrid(self.fine_codes, FINE_STRIDE))
 
 
 @dataclass(frozen=True)

@@ -16,23 +16,20 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rnnconv_codec.entropy.int8 import Int8Convolution, int8_is_exact
+from rnnconv_codec.networks.levels import (
+    LEAST_SHARE,
+    LEAST_WEIGHT,
+    MAX_BYTE,
+    MAX_SIGNED,
+    MAX_WEIGHT,
+)
 from rnnconv_codec.networks.pointwise import CELLS_AT_A_TIME, as_rows
 
 Pointwise = Callable[[Tensor], Tensor]
 """What is done to each number alone."""
 
-MAX_WEIGHT = 127
-MAX_SIGNED = 127
-MAX_BYTE = 255
-
 SIGNED_ZERO = 128
 """The byte that stands for 0 where values have signs."""
-
-LEAST_SHARE = 2.0**-6
-"""No channel counts as smaller than this share of the largest, or its weights would vanish."""
-
-LEAST_WEIGHT = 2.0**-40
-"""Outputs whose weights are all 0 need a scale too."""
 
 ALL = slice(None)
 

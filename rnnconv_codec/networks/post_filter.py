@@ -9,14 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rnnconv_codec.networks.compression import compress
+from rnnconv_codec.networks.config import POST_FILTER_STRIDE as STRIDE
 from rnnconv_codec.networks.strips import reach
-
-STRIDE = 4
-"""Pixels per cell of the filter's own grid, along each axis.
-
-Coarser, its convolutions are cheap but each sees a block as a whole; finer, they see pixels, but
-a multiply-add of few channels takes longer on a CPU.
-"""
 
 COEFFICIENT_STRIDE = 8
 """Pixels per cell of the decoder's coefficients."""

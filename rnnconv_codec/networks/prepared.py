@@ -21,10 +21,10 @@ from torch.nn import functional
 from rnnconv_codec.networks.cell import Convolve
 from rnnconv_codec.networks.compact import CompactNetwork
 from rnnconv_codec.networks.compression import compress
-from rnnconv_codec.networks.config import CompactConfig
+from rnnconv_codec.networks.config import POST_FILTER_STRIDE, CompactConfig
 from rnnconv_codec.networks.int8 import Levels, byte_convolution, has_input_scale, input_scale
 from rnnconv_codec.networks.pointwise import PointwiseCell
-from rnnconv_codec.networks.post_filter import STRIDE, ResidualBlock, detail, on_grid
+from rnnconv_codec.networks.post_filter import ResidualBlock, detail, on_grid
 from rnnconv_codec.networks.recurrent import RecurrentNetwork, State
 from rnnconv_codec.networks.strips import Halos
 from rnnconv_codec.networks.transform import FINE_STRIDE
@@ -288,7 +288,7 @@ def _post_filter(network: CompactNetwork, iteration: int) -> Callable[..., Tenso
         grid = grid.add_(on_grid(from_state)).relu_()
         for block in blocks:
             grid = grid.add_(block(grid))
-        return functional.pixel_shuffle(correction(grid), STRIDE)
+        return functional.pixel_shuffle(correction(grid), POST_FILTER_STRIDE)
 
     return run
 

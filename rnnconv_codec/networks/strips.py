@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from rnnconv_codec.networks.config import SIZE_MULTIPLE
+from rnnconv_codec.networks.config import round_up as round_up
 
 
 @dataclass(frozen=True)
@@ -66,11 +66,6 @@ class StripPlan:
 
 
 DEFAULT_STRIPS = StripPlan()
-
-
-def round_up(rows: int) -> int:
-    """The next multiple of `SIZE_MULTIPLE`."""
-    return -(-rows // SIZE_MULTIPLE) * SIZE_MULTIPLE
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from rnnconv_codec.networks.config import FINE_STRIDE as FINE_STRIDE
 from rnnconv_codec.networks.config import CompactConfig
-
-FINE_STRIDE = 8
-"""Pixels per cell of the fine grid."""
 
 
 def fine_analysis(config: CompactConfig) -> nn.Conv2d:

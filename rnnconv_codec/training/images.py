@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from rnnconv_codec.codec import HALF_RANGE
+from rnnconv_codec.decoding import HALF_RANGE
 from rnnconv_codec.errors import TrainingError
 from rnnconv_codec.images import IMAGE_SUFFIXES
 

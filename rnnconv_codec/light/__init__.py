@@ -1,0 +1,1 @@
+"""Decoding of small pictures with NumPy alone: done before torch would be imported."""

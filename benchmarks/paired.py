@@ -1,11 +1,12 @@
 """How much faster is this checkout than another one? Both are run in turn, so noise hits both.
 
     git worktree add /tmp/before COMMIT
-    python benchmarks/paired.py /tmp/before [--weights FILE] [--megapixels 0.4] [--threads 1,2]
+    python benchmarks/paired.py /tmp/before [--weights FILE] [--before-weights FILE] \
+        [--megapixels 0.4] [--threads 1,2]
 
 Each run is a process of its own that encodes a photograph of scikit-image and decodes it again,
 once to warm up and then timed. Printed are medians, and the median of the ratios of neighbouring
-runs. With the same weights both must write the same file.
+runs. `--before-weights` are for a checkout that does not know those of today.
 """
 
 from __future__ import annotations
@@ -67,6 +68,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("before", nargs="?", type=Path)
     parser.add_argument("--weights", type=Path, default=HERE / "weights/compact-mse.safetensors")
+    parser.add_argument("--before-weights", type=Path, help="default: those of --weights")
     parser.add_argument("--megapixels", default="0.4")
     parser.add_argument("--threads", default="1,2")
     parser.add_argument("--pairs", type=int, default=7)
@@ -77,12 +79,16 @@ def main() -> None:
         weights, megapixels, threads = options.one
         print(json.dumps(measure(Path(weights), float(megapixels), int(threads))))
         return
+    before_weights = options.before_weights or options.weights
     rows: list[dict[str, Any]] = []
     for megapixels in options.megapixels.split(","):
         for threads in options.threads.split(","):
-            arguments = [str(options.weights), megapixels, threads]
             pairs = [
-                (run(options.before, arguments), run(HERE, arguments)) for _ in range(options.pairs)
+                (
+                    run(options.before, [str(before_weights), megapixels, threads]),
+                    run(HERE, [str(options.weights), megapixels, threads]),
+                )
+                for _ in range(options.pairs)
             ]
             same = all(before["file"] == now["file"] for before, now in pairs)
             print(f"{megapixels} MP, {threads} threads, {'the same' if same else 'ANOTHER'} file")
@@ -96,7 +102,12 @@ def main() -> None:
     if options.json is not None:
         commit = ["git", "-C", str(options.before), "rev-parse", "--short", "HEAD"]
         before = subprocess.run(commit, check=True, stdout=subprocess.PIPE, text=True).stdout
-        result = {"before": before.strip(), "weights": options.weights.stem, "rows": rows}
+        result = {
+            "before": before.strip(),
+            "before_weights": before_weights.stem,
+            "weights": options.weights.stem,
+            "rows": rows,
+        }
         options.json.write_text(json.dumps(result, indent=1) + "\n")
 
 

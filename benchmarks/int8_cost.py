@@ -2,9 +2,9 @@
 
     python benchmarks/int8_cost.py DIR [--weights NAME] [--images N] [--side 512] [--json FILE]
 
-Of each of the first images of DIR a square is coded with the weights as they are, and with the same
-weights without the scales that 8 bits need. Printed is the BD-rate of the mean curves, in PSNR: above
-0 the 8 bits cost so much rate at the same quality.
+Of each of the first images of DIR a square is coded with the weights as they are, and with the
+same weights without the scales that 8 bits need. Printed is the BD-rate of the mean curves, in
+PSNR: what is above 0 is rate that the 8 bits cost at the same quality.
 """
 
 from __future__ import annotations

@@ -63,15 +63,17 @@ quality 90, method 6; AVIF quality 75, speed 6. A neural codec is slower by orde
 PAIRED = """\
 ## Beside an earlier commit
 
-`benchmarks/paired.py`: commit {before} with weights `{before_weights}` and this one with `{weights}` in
-turn, each in a process of its own; {same}. Medians, and the median of the ratios of neighbouring runs.
+`benchmarks/paired.py`: commit {before} with weights `{before_weights}` and this one with
+`{weights}` in turn, each in a process of its own; {same}. Medians, and the median of the ratios
+of neighbouring runs.
 """
 
 
 ENGINES = """\
 ## Small pictures without PyTorch
 
-`benchmarks/engines.py`: `rnncodec decode` from process start to exit, seconds, medians of runs in turn.
+`benchmarks/engines.py`: `rnncodec decode` from process start to exit, seconds, medians of runs in
+turn.
 """
 
 ENGINE_NAMES = {"light": "NumPy", "torch": "PyTorch"}
@@ -80,45 +82,47 @@ ENGINE_NAMES = {"light": "NumPy", "torch": "PyTorch"}
 INT8 = """\
 ## What 8 bits cost
 
-`benchmarks/int8_cost.py`: {images} photographs of `dev`, {side}x{side} pixels, coded with these weights and
-with the same ones in float32: BD-rate {bd_rate:+.2f} %.
+`benchmarks/int8_cost.py`: {images} photographs of `dev`, {side}x{side} pixels, coded with these
+weights and with the same ones in float32: BD-rate {bd_rate:+.2f} %.
 """
 
 TRIED = """\
 ## What was tried
 
-Kept, with what it brought when it came (0.4 megapixels, one thread; scratch scripts with the timer of
-`benchmarks/paired.py`):
+Kept, with what it brought when it came (0.4 megapixels, one thread; scratch scripts with the
+timer of `benchmarks/paired.py`):
 
 - The context model in 8-bit integers, exactly (VNNI).
-- Filters, fine encoder and analysis in 8 bits, and the smaller half of the synthesis: encoding took 1.20 s
-  where it was 1.56, decoding 0.85 and 1.04. Which steps matters: in proportion to each channel's
-  largest value +0.14 % BD-rate for the in-loop filter, the same for all channels +0.39 %, their
-  geometric mean +0.09 %. The coarse encoder in 8 bits cost 0.3 % and is left in float32; so is the
-  larger half of the synthesis (with 24 of its 160 channels in float32 the error was half a level, with
-  80 it is a twentieth).
+- Filters, fine encoder and analysis in 8 bits, and the smaller half of the synthesis: encoding
+  took 1.20 s where it was 1.56, decoding 0.85 and 1.04. Which steps matters: in proportion to
+  each channel's largest value +0.14 % BD-rate for the in-loop filter, the same for all channels
+  +0.39 %, their geometric mean +0.09 %. The coarse encoder in 8 bits cost 0.3 % and is left in
+  float32; so is the larger half of the synthesis (with 24 of its 160 channels in float32 the
+  error was half a level, with 80 it is a twentieth).
 - Sure codes are not coded (`docs/FORMAT.md`): range decoding 0.056 s where it was 0.170.
 - Weights folded: from the fine codes to the gates of the fine cell there is one product.
 - Cells of one 1x1 convolution after another go through them a thousand at a time: the products
   themselves run a fifth faster when their operands are in the second cache.
-- asinh, tanh and conversions to bytes by formulas that torch vectorises: float32 to uint8 takes six times
-  as long as to int8.
+- asinh, tanh and conversions to bytes by formulas that torch vectorises: float32 to uint8 takes
+  six times as long as to int8.
 
 Lost:
 
-- bfloat16 convolutions: twice as fast as float32, but 8 bits are four times as fast, on more processors.
-- ONNX Runtime 1.32 for small pictures: the convolutions of an iteration at 384x272, in one graph, take
-  23.0 / 12.3 ms with 1 / 2 threads, as matrix products of NumPy 25.7 / 14.6. Over eight iterations that is
-  20 ms, less than the import costs, for 78 MB. No whole decoder was built on it.
-- `torch.compile` of the decoder's step at 0.4 megapixels: 21.0 ms, eager 21.9; the first call takes 19 s.
-  AOTInductor: 24.5 ms, eager 22.4.
-- Codes of the next iteration in a thread beside the decoder's network: at 0.4 megapixels 0.50 to 0.53 s where
-  it is 0.49 with both cores on one after the other.
-- Other calls of the range coder: Bernoulli, Binomial and lazy models take as long or longer for the same
-  bytes.
+- bfloat16 convolutions: twice as fast as float32, but 8 bits are four times as fast, on more
+  processors.
+- ONNX Runtime 1.32 for small pictures: the convolutions of an iteration at 384x272, in one graph,
+  take 23.0 / 12.3 ms with 1 / 2 threads, as matrix products of NumPy 25.7 / 14.6. Over eight
+  iterations that is 20 ms, less than the import costs, for 78 MB. No whole decoder was built on
+  it.
+- `torch.compile` of the decoder's step at 0.4 megapixels: 21.0 ms, eager 21.9; the first call
+  takes 19 s. AOTInductor: 24.5 ms, eager 22.4.
+- Codes of the next iteration in a thread beside the decoder's network: at 0.4 megapixels 0.50 to
+  0.53 s where it is 0.49 with both cores on one after the other.
+- Other calls of the range coder: Bernoulli, Binomial and lazy models take as long or longer for
+  the same bytes.
 - glibc's allocator told to keep memory, huge pages: nothing.
-- All logits of a grid in one convolution in place of one per group, 8-bit convolutions with addition and
-  clipping fused: some 3 ms of 660, estimated, not built.
+- All logits of a grid in one convolution in place of one per group, 8-bit convolutions with
+  addition and clipping fused: some 3 ms of 660, estimated, not built.
 """
 
 

@@ -23,7 +23,7 @@ from rnnconv_codec.networks.levels import (
     MAX_SIGNED,
     MAX_WEIGHT,
 )
-from rnnconv_codec.networks.pointwise import CELLS_AT_A_TIME, as_rows
+from rnnconv_codec.networks.pointwise import as_rows, parts
 
 Pointwise = Callable[[Tensor], Tensor]
 """What is done to each number alone."""
@@ -107,8 +107,7 @@ class Levels:
         batch, channels, height, width = values.shape
         rows = as_rows(values)
         found = torch.empty(rows.shape, dtype=torch.uint8)
-        for first in range(0, len(rows), CELLS_AT_A_TIME):
-            part = slice(first, first + CELLS_AT_A_TIME)
+        for part in parts(len(rows)):
             prepared = rows[part] if prepare is None else prepare(rows[part])
             found[part] = self._bytes_of(prepared * self._factor)
         return found.view(batch, height, width, channels).permute(0, 3, 1, 2)

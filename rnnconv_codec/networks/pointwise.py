@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
 from rnnconv_codec.networks.cell import ConvGRUCell, tanh_
 
 CELLS_AT_A_TIME = 1024
-"""Cells of the grid that go through all steps before the next ones do.
+"""Cells of the grid, for each thread, that go through all steps before the next ones do.
 
 What is computed on the way from codes to state is ten times as large as the state. For so many
 cells it stays in a core's second cache (1 MB for 160 channels); for a whole picture it would go
@@ -46,8 +48,7 @@ class PointwiseCell:
         cells = as_rows(given)
         before = None if state is None else as_rows(state)
         after = given.new_empty(len(cells), self._hidden)
-        for first in range(0, len(cells), CELLS_AT_A_TIME):
-            part = slice(first, first + CELLS_AT_A_TIME)
+        for part in parts(len(cells)):
             self._step(cells[part], None if before is None else before[part], after[part])
         return after.view(batch, height, width, self._hidden).permute(0, 3, 1, 2)
 
@@ -64,6 +65,13 @@ class PointwiseCell:
         reset, update = torch.addmm(x_gates, state, self._gates).sigmoid_().chunk(2, 1)
         candidate = tanh_(torch.addmm(x_u, reset * state, self._candidate))
         torch.addcmul(state, update, candidate.sub_(state), out=out)
+
+
+def parts(cells: int) -> Iterator[slice]:
+    """Consecutive parts of so many cells that go through all steps one after another."""
+    step = CELLS_AT_A_TIME * torch.get_num_threads()
+    for first in range(0, cells, step):
+        yield slice(first, first + step)
 
 
 def _transposed(weight: Tensor) -> Tensor:

@@ -12,9 +12,9 @@ from rnnconv_codec.networks.cell import ConvGRUCell, tanh_
 CELLS_AT_A_TIME = 1024
 """Cells of the grid, for each thread, that go through all steps before the next ones do.
 
-What is computed on the way from codes to state is ten times as large as the state. For so many
-cells it stays in a core's second cache (1 MB for 160 channels); for a whole picture it would go
-to memory and back at every step, which takes as long as a third of the products.
+What is computed on the way from codes to state is ten times as large as the state. Of so many
+cells most of it stays in a core's second cache until it is used; that of a whole picture goes to
+memory and back at every step. Half or twice as many make no difference.
 """
 
 

@@ -22,7 +22,13 @@ from rnnconv_codec.networks.cell import Convolve
 from rnnconv_codec.networks.compact import CompactNetwork
 from rnnconv_codec.networks.compression import compress
 from rnnconv_codec.networks.config import POST_FILTER_STRIDE, CompactConfig
-from rnnconv_codec.networks.int8 import Levels, byte_convolution, has_input_scale, input_scale
+from rnnconv_codec.networks.int8 import (
+    ByteConvolution,
+    Levels,
+    byte_convolution,
+    has_input_scale,
+    input_scale,
+)
 from rnnconv_codec.networks.pointwise import PointwiseCell
 from rnnconv_codec.networks.post_filter import ResidualBlock, detail, on_grid
 from rnnconv_codec.networks.recurrent import RecurrentNetwork, State
@@ -241,16 +247,14 @@ def _loop_filter(network: CompactNetwork, iteration: int) -> Convolve:
     if not has_input_scale(loop_filter.features):
         scale = _per_channel(network.fine_state_scale)
         return lambda state: loop_filter(state * scale, unit, iteration)
-    hidden = Levels.positive(input_scale(loop_filter.correction, iteration))
-    levels = _levels(loop_filter.features, iteration)
-    features = byte_convolution(
+    features, correction = _with_relu(
         loop_filter.features,
-        levels,
+        loop_filter.correction,
+        iteration,
         bias=loop_filter.bias[iteration].detach(),
-        output=hidden,
+        gain=unit * loop_filter.gain[iteration].detach(),
     )
-    gain = unit * loop_filter.gain[iteration].detach()
-    correction = byte_convolution(loop_filter.correction, hidden, gain=gain)
+    levels = _levels(loop_filter.features, iteration)
     in_units = _compressed(network.fine_state_scale.detach() / unit)
     return lambda state: correction(features(levels.of(state, in_units)))
 
@@ -262,15 +266,13 @@ def _post_filter(network: CompactNetwork, iteration: int) -> Callable[..., Tenso
     if not has_input_scale(post_filter.features):
         scale = _per_channel(network.fine_state_scale)
         return lambda state, picture: post_filter(state * scale, picture, unit, iteration)
-    hidden = Levels.positive(input_scale(post_filter.spread, iteration))
-    of_state = _levels(post_filter.features, iteration)
-    features = byte_convolution(
+    features, spread = _with_relu(
         post_filter.features,
-        of_state,
+        post_filter.spread,
+        iteration,
         bias=post_filter.feature_bias[iteration].detach(),
-        output=hidden,
     )
-    spread = byte_convolution(post_filter.spread, hidden)
+    of_state = _levels(post_filter.features, iteration)
     of_pixels = _levels(post_filter.pixels, iteration)
     bias = post_filter.bias[iteration].detach()
     pixels = byte_convolution(post_filter.pixels, of_pixels, bias=bias)
@@ -295,10 +297,32 @@ def _post_filter(network: CompactNetwork, iteration: int) -> Callable[..., Tenso
 
 def _residual_block(block: ResidualBlock, iteration: int) -> Convolve:
     """What a block adds."""
-    hidden = Levels.positive(input_scale(block.second, iteration))
-    first = byte_convolution(block.first, _levels(block.first, iteration), output=hidden)
-    second = byte_convolution(block.second, hidden)
+    first, second = _with_relu(block.first, block.second, iteration)
     return lambda grid: second(first(grid))
+
+
+def _with_relu(
+    first: nn.Conv2d,
+    second: nn.Conv2d,
+    iteration: int,
+    *,
+    bias: Tensor | None = None,
+    gain: Tensor | None = None,
+) -> tuple[ByteConvolution, ByteConvolution]:
+    """Two convolutions in 8 bits with a ReLU between them.
+
+    Args:
+        first: with its own bias if none is given.
+        second: what takes the first one's results, and nothing else does.
+        iteration: 0-based.
+        bias: of the first.
+        gain: of the second.
+    """
+    between = Levels.positive(input_scale(second, iteration))
+    return (
+        byte_convolution(first, _levels(first, iteration), bias=bias, output=between),
+        byte_convolution(second, between, gain=gain),
+    )
 
 
 def _dequantiser(convolution: nn.Module, unit: Tensor) -> tuple[Tensor, Tensor]:

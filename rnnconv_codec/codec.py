@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -256,7 +256,8 @@ class Codec:
             codes, segment = coder.encode(activations, gains)
             return codes
 
-        rows = partial(_padded_rows, image)
+        # All iterations ask for the same strips; of a picture of one strip it is kept.
+        rows = lru_cache(maxsize=1)(partial(_padded_rows, image))
         for step in network.code(rows, total, quantise, overwrite=overwrite):
             yield EncodedIteration(step, segment, frame)
 

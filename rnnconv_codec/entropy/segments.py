@@ -66,10 +66,12 @@ class SegmentCoder:
             bits = torch.empty(logits.shape, dtype=torch.uint8)
             for strip in self._strips:
                 rows = strip.cells(model.stride)
-                activation, gain = activations[grid][:, channels, rows], rate_gains[grid]
+                # In the order of the logits first: torch adds tensors of two orders one by one.
+                activation = activations[grid][:, channels, rows].contiguous()
+                gain = rate_gains[grid]
                 if gain is not None:
-                    known = logits[:, :, rows].float() / UNIT
-                    activation = activation + gain[:, channels] * known
+                    known = logits[:, :, rows].float().mul_(gain[:, channels] / UNIT)
+                    activation = known.add_(activation)
                 bits[:, :, rows] = activation >= 0
             encode_group(encoder, self._model.table, _flat(bits), _flat(logits))
             return bits

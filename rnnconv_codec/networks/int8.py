@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from rnnconv_codec.entropy.int8 import Int8Convolution, int8_is_exact
+from rnnconv_codec.entropy.int8 import Int8Convolution, int8_is_exact, to_bytes
 from rnnconv_codec.networks.levels import (
     LEAST_SHARE,
     LEAST_WEIGHT,
@@ -109,16 +109,13 @@ class Levels:
         found = torch.empty(rows.shape, dtype=torch.uint8)
         for part in parts(len(rows)):
             prepared = rows[part] if prepare is None else prepare(rows[part])
-            found[part] = self._bytes_of(prepared * self._factor)
+            found[part] = _bytes_of(prepared * self._factor, self.zero)
         return found.view(batch, height, width, channels).permute(0, 3, 1, 2)
 
-    def _bytes_of(self, scaled: Tensor) -> Tensor:
-        # To int8 and not uint8, which torch converts six times as slowly.
-        if self.zero:
-            signed = scaled.round_().clamp_(-SIGNED_ZERO, MAX_SIGNED).to(torch.int8)
-        else:
-            signed = scaled.round_().clamp_(0, MAX_BYTE).sub_(SIGNED_ZERO).to(torch.int8)
-        return signed.view(torch.uint8).bitwise_xor_(SIGNED_ZERO)
+
+def _bytes_of(scaled: Tensor, zero: int) -> Tensor:
+    """Values in steps as bytes, where `zero` stands for 0; what does not fit is cut off."""
+    return to_bytes(scaled.round_().add_(zero).clamp_(0, MAX_BYTE))
 
 
 class ByteConvolution(nn.Module):
@@ -183,8 +180,7 @@ class ByteConvolution(nn.Module):
         result = functional.conv2d(integers, self._weight, self._bias, self._stride, self._padding)
         if self._output is None:
             return result
-        zero = self._output.zero
-        return result.round_().add_(zero).clamp_(0, MAX_BYTE).to(torch.uint8)
+        return _bytes_of(result, self._output.zero)
 
 
 def byte_convolution(

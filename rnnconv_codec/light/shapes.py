@@ -6,12 +6,15 @@ that weights are refused without torch if they are with it.
 
 from __future__ import annotations
 
-from rnnconv_codec.networks.config import FINE_STRIDE, POST_FILTER_STRIDE, CompactConfig
+from rnnconv_codec.networks.config import (
+    FINE_STRIDE,
+    POST_FILTER_STRIDE,
+    SYNTHESIS_CHANNELS,
+    CompactConfig,
+)
 from rnnconv_codec.networks.levels import RANGED_PARTS
 
 Shapes = dict[str, tuple[int, ...]]
-
-SYNTHESIS_CHANNELS = 3 * FINE_STRIDE**2
 
 
 def network_shapes(config: CompactConfig) -> Shapes:

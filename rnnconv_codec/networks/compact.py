@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rnnconv_codec.networks.cell import ConvGRUCell
-from rnnconv_codec.networks.config import CompactConfig
+from rnnconv_codec.networks.config import SYNTHESIS_CHANNELS, CompactConfig
 from rnnconv_codec.networks.int8 import add_input_scale
 from rnnconv_codec.networks.levels import RANGED_PARTS
 from rnnconv_codec.networks.loop_filter import LoopFilter
@@ -20,9 +20,6 @@ from rnnconv_codec.networks.transform import FINE_STRIDE, coarse_analysis, fine_
 
 COARSE_STRIDE = 2 * FINE_STRIDE
 """Pixels per cell of the coarse grid."""
-
-SYNTHESIS_CHANNELS = 3 * FINE_STRIDE * FINE_STRIDE
-"""Outputs of the synthesis: an 8x8 block of colour pixels per cell of the fine grid."""
 
 
 class CompactNetwork(RecurrentNetwork):

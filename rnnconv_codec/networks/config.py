@@ -14,6 +14,9 @@ SIZE_MULTIPLE = 16
 FINE_STRIDE = 8
 """Pixels per cell of the fine grid of the compact network."""
 
+SYNTHESIS_CHANNELS = 3 * FINE_STRIDE**2
+"""Outputs of its synthesis: an 8x8 block of colour pixels per cell of the fine grid."""
+
 POST_FILTER_STRIDE = 4
 """Pixels per cell of the post-filter's own grid, along each axis.
 

@@ -143,12 +143,12 @@ class CompactNetwork(RecurrentNetwork):
         unit = self.code_scale[iteration]
         coarse_scale = self.coarse_state_scale.view(1, -1, 1, 1)
         fine_scale = self.fine_state_scale.view(1, -1, 1, 1)
-        coefficients = unit * self.coarse_dequantisers[iteration](codes[0])
+        coefficients = unit * self.coarse_dequantisers[iteration](codes[0].float())
         coarse_state = self.coarse_decoder(
             coefficients / coarse_scale[:, : coefficients.shape[1]], coarse_state
         )
         low = functional.pixel_shuffle(self.coarse_synthesis(coarse_state * coarse_scale), 2)
-        high = unit * self.fine_dequantisers[iteration](codes[1])
+        high = unit * self.fine_dequantisers[iteration](codes[1].float())
         coefficients = torch.cat([low, high], 1)
         fine_state = self.fine_decoder(
             coefficients / fine_scale[:, : coefficients.shape[1]], fine_state

@@ -109,13 +109,22 @@ class Levels:
         found = torch.empty(rows.shape, dtype=torch.uint8)
         for part in parts(len(rows)):
             prepared = rows[part] if prepare is None else prepare(rows[part])
-            found[part] = _bytes_of(prepared * self._factor, self.zero)
+            _bytes_of(prepared * self._factor, self.zero, out=found[part])
         return found.view(batch, height, width, channels).permute(0, 3, 1, 2)
 
 
-def _bytes_of(scaled: Tensor, zero: int) -> Tensor:
+def _bytes_of(scaled: Tensor, zero: int, *, out: Tensor | None = None) -> Tensor:
     """Values in steps as bytes, where `zero` stands for 0; what does not fit is cut off."""
-    return to_bytes(scaled.round_().add_(zero).clamp_(0, MAX_BYTE))
+    whole = scaled.round_().clamp_(-zero, MAX_BYTE - zero)
+    if zero == SIGNED_ZERO:
+        return signed_bytes(whole.to(torch.int8), out=out)
+    found = to_bytes(whole.add_(zero))
+    return found if out is None else out.copy_(found)
+
+
+def signed_bytes(values: Tensor, *, out: Tensor | None = None) -> Tensor:
+    """int8 as the bytes that are `SIGNED_ZERO` larger: from float32 the shortest way to bytes."""
+    return torch.bitwise_xor(values.view(torch.uint8), SIGNED_ZERO, out=out)
 
 
 class ByteConvolution(nn.Module):
@@ -129,6 +138,8 @@ class ByteConvolution(nn.Module):
         padding: of the convolution; 0 in float32 is what is padded with.
         output: levels of the result if it is to be bytes. Where their zero is 0, negative values
             become 0.
+        at_rest: (I,), values of the inputs for which, away from borders, the bias makes up for
+            the rounding of the weights.
     """
 
     def __init__(
@@ -140,6 +151,7 @@ class ByteConvolution(nn.Module):
         stride: int = 1,
         padding: int = 0,
         output: Levels | None = None,
+        at_rest: Tensor | None = None,
     ) -> None:
         super().__init__()
         self._input, self._output = input, output
@@ -148,6 +160,9 @@ class ByteConvolution(nn.Module):
         scale = (scaled.abs().amax((1, 2, 3)) / MAX_WEIGHT).clamp(min=LEAST_WEIGHT)
         integers = (scaled / scale.view(-1, 1, 1, 1)).round().to(torch.int8)
         bias = torch.zeros(len(weight)) if bias is None else bias
+        if at_rest is not None:
+            lost = scaled - integers * scale.view(-1, 1, 1, 1)
+            bias = bias + lost.sum((2, 3)) @ (at_rest / input.step)
         if output is not None:
             scale, bias = scale / output.step, bias / output.step
         if int8_is_exact():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -18,46 +18,45 @@ memory and back at every step. Half or twice as many make no difference.
 """
 
 
+FromInput = Callable[[slice], Tensor]
+"""Of some cells, what a `ConvGRUCell`'s input convolution makes of them: new rows (n, 3 H)."""
+
+
 class PointwiseCell:
-    """A `ConvGRUCell` for inference whose hidden convolution, and maybe that of its input, is 1x1.
+    """A `ConvGRUCell` for inference whose hidden convolutions are 1x1.
 
     Args:
-        cell: whose hidden convolution is 1x1.
-        inputs: (3 H, C) in place of the weights of `conv_ih`; None if that is not 1x1, and what
-            it makes of the input, with its bias, will be given.
-        bias: (3 H,) in place of that of `conv_ih`, or 0 if that is already in what is given.
+        cell: whose hidden convolutions these are.
+
+    Attributes:
+        bias: (3 H,), theirs, to be added to what is given as made of the input.
     """
 
-    def __init__(self, cell: ConvGRUCell, inputs: Tensor | None, bias: Tensor) -> None:
+    def __init__(self, cell: ConvGRUCell) -> None:
         hidden = cell.hidden_channels
         assert cell.conv_hh.bias is not None and cell.conv_u.bias is not None
         self._hidden = hidden
-        self._bias = bias + torch.cat([cell.conv_hh.bias, cell.conv_u.bias]).detach()
-        self._inputs = None if inputs is None else _transposed(inputs)
-        self._gates = _transposed(cell.conv_hh.weight.detach().view(2 * hidden, hidden))
-        self._candidate = _transposed(cell.conv_u.weight.detach().view(hidden, hidden))
+        self.bias = torch.cat([cell.conv_hh.bias, cell.conv_u.bias]).detach()
+        self._gates = transposed(cell.conv_hh.weight.detach().view(2 * hidden, hidden))
+        self._candidate = transposed(cell.conv_u.weight.detach().view(hidden, hidden))
 
-    def __call__(self, given: Tensor, state: Tensor | None) -> Tensor:
+    def __call__(self, from_input: FromInput, state: Tensor | None, like: Tensor) -> Tensor:
         """The new state, (N, H, h, w).
 
         Args:
-            given: the input (N, C, h, w), or what `conv_ih` makes of it.
+            from_input: of the input.
             state: (N, H, h, w), or None for zeros.
+            like: (N, C, h, w), of which only N, h and w are looked at.
         """
-        batch, _, height, width = given.shape
-        cells = as_rows(given)
+        batch, _, height, width = like.shape
         before = None if state is None else as_rows(state)
-        after = given.new_empty(len(cells), self._hidden)
-        for part in parts(len(cells)):
-            self._step(cells[part], None if before is None else before[part], after[part])
+        after = torch.empty(batch * height * width, self._hidden)
+        for part in parts(len(after)):
+            self._step(from_input(part), None if before is None else before[part], after[part])
         return after.view(batch, height, width, self._hidden).permute(0, 3, 1, 2)
 
-    def _step(self, given: Tensor, state: Tensor | None, out: Tensor) -> None:
+    def _step(self, from_input: Tensor, state: Tensor | None, out: Tensor) -> None:
         """`ConvGRUCell.step` of some cells, as rows."""
-        if self._inputs is None:
-            from_input = given + self._bias
-        else:
-            from_input = torch.addmm(self._bias, given, self._inputs)
         x_gates, x_u = from_input.split([2 * self._hidden, self._hidden], 1)
         if state is None:
             torch.mul(x_gates[:, self._hidden :].sigmoid(), tanh_(x_u), out=out)
@@ -74,10 +73,16 @@ def parts(cells: int) -> Iterator[slice]:
         yield slice(first, first + step)
 
 
-def _transposed(weight: Tensor) -> Tensor:
+def transposed(weight: Tensor) -> Tensor:
+    """(O, I) → (I, O), in the order in which a product of rows reads it."""
     return weight.t().contiguous()
 
 
 def as_rows(grid: Tensor) -> Tensor:
     """(N, C, h, w) → (N h w, C), without a copy if its channels are last in memory."""
     return grid.permute(0, 2, 3, 1).reshape(-1, grid.shape[1])
+
+
+def as_grid(rows: Tensor) -> Tensor:
+    """(n, C) → (1, C, 1, n), channels last in memory."""
+    return rows[None, None].permute(0, 3, 1, 2)

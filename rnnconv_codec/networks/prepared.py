@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rnnconv_codec.networks.cell import Convolve
+from rnnconv_codec.networks.code_convolution import CodeConvolution, code_bytes
 from rnnconv_codec.networks.compact import CompactNetwork
 from rnnconv_codec.networks.compression import compress
 from rnnconv_codec.networks.config import POST_FILTER_STRIDE, CompactConfig
@@ -29,7 +30,7 @@ from rnnconv_codec.networks.int8 import (
     has_input_scale,
     input_scale,
 )
-from rnnconv_codec.networks.pointwise import PointwiseCell
+from rnnconv_codec.networks.pointwise import PointwiseCell, as_grid, as_rows, transposed
 from rnnconv_codec.networks.post_filter import ResidualBlock, detail, on_grid
 from rnnconv_codec.networks.recurrent import RecurrentNetwork, State
 from rnnconv_codec.networks.strips import Halos
@@ -58,8 +59,7 @@ class PreparedCompactNetwork(RecurrentNetwork):
         self.fine_encoder = self._parts(_fine_encoder)
         self.coarse_binarizers = network.coarse_binarizers
         self.fine_binarizers = network.fine_binarizers
-        self.coarse_dequantisers = self._parts(_coarse_dequantiser)
-        self.coarse_decoder = _Part(partial(_coarse_decoder, network))
+        self.coarse_decoder = self._parts(_coarse_decoder)
         self.coarse_synthesis = _Part(partial(_coarse_synthesis, network))
         self.fine_decoder = self._parts(_fine_decoder)
         self.synthesis = self._parts(_synthesis)
@@ -98,10 +98,11 @@ class PreparedCompactNetwork(RecurrentNetwork):
     def decode_iteration(self, codes: list[Tensor], state: State | None, iteration: int) -> State:
         """See `RecurrentNetwork.decode_iteration`."""
         coarse_state, fine_state = state if state is not None else (None, None)
-        coarse = self.coarse_dequantisers[iteration](codes[0])
-        coarse_state = self.coarse_decoder(coarse, coarse_state)
+        prepare = code_bytes if self.config.int8_codes else Tensor.float
+        coarse, fine = (prepare(grid) for grid in codes)
+        coarse_state = self.coarse_decoder[iteration](coarse, coarse_state)
         low = functional.pixel_shuffle(self.coarse_synthesis(coarse_state), 2)
-        fine_state = self.fine_decoder[iteration](torch.cat([low, codes[1]], 1), fine_state)
+        fine_state = self.fine_decoder[iteration](low, fine, fine_state)
         return (coarse_state, fine_state)
 
     def rate_gains(self, iteration: int) -> list[Tensor | None]:
@@ -164,14 +165,44 @@ def _analysis(network: CompactNetwork, iteration: int) -> Convolve:
 def _coarse_encoder(network: CompactNetwork) -> Callable[..., Tensor]:
     """The coarse grid's cell of the encoder: coefficients and state → state."""
     cell = network.coarse_encoder
-    return PointwiseCell(cell, cell.conv_ih.weight.detach()[:, :, 0, 0], _bias(cell.conv_ih))
+    step = PointwiseCell(cell)
+    inputs = transposed(cell.conv_ih.weight.detach()[:, :, 0, 0])
+    bias = _bias(cell.conv_ih) + step.bias
+
+    def encode(coefficients: Tensor, state: Tensor | None) -> Tensor:
+        rows = as_rows(coefficients)
+        return step(lambda part: torch.addmm(bias, rows[part], inputs), state, coefficients)
+
+    return encode
 
 
-def _coarse_decoder(network: CompactNetwork) -> Callable[..., Tensor]:
-    """The coarse grid's cell: coefficients and state → state."""
+def _coarse_decoder(network: CompactNetwork, iteration: int) -> Callable[..., Tensor]:
+    """The coarse grid's cell: codes and state → state."""
     cell = network.coarse_decoder
-    step = PointwiseCell(cell, None, torch.zeros_like(_bias(cell.conv_ih)))
-    return lambda given, hidden: step(cell.conv_ih(given), hidden)
+    step = PointwiseCell(cell)
+    dequantiser, offset = _dequantiser(
+        network.coarse_dequantisers[iteration], network.code_scale[iteration]
+    )
+    weight, bias = cell.conv_ih.weight.detach(), _bias(cell.conv_ih) + step.bias
+    weight = weight / network.coarse_state_scale.detach()[: weight.shape[1]].view(-1, 1, 1)
+    if network.config.int8_codes:
+        from_codes: Convolve = CodeConvolution(
+            torch.einsum("ocyx,ci->oiyx", weight, dequantiser),
+            bias + weight.sum((2, 3)) @ offset,
+            _at_rest(network.coarse_binarizers[iteration]),
+        )
+    else:
+        dequantise = _in_float32(
+            network.coarse_dequantisers[iteration], dequantiser[:, :, None, None], offset
+        )
+        convolve = _in_float32(cell.conv_ih, weight, bias)
+        from_codes = lambda codes: convolve(dequantise(codes))  # noqa: E731
+
+    def decode(codes: Tensor, state: Tensor | None) -> Tensor:
+        rows = as_rows(from_codes(codes))
+        return step(lambda part: rows[part], state, codes)
+
+    return decode
 
 
 def _fine_encoder(network: CompactNetwork, iteration: int) -> Callable[..., Tensor]:
@@ -184,14 +215,6 @@ def _fine_encoder(network: CompactNetwork, iteration: int) -> Callable[..., Tens
     return lambda given, hidden: cell.step(conv_ih(given), hidden, conv_hh, conv_u)
 
 
-def _coarse_dequantiser(network: CompactNetwork, iteration: int) -> Convolve:
-    """Codes of the coarse grid → coefficients on the scale of the decoder's state."""
-    dequantiser = network.coarse_dequantisers[iteration]
-    weight, bias = _dequantiser(dequantiser, network.code_scale[iteration])
-    scale = network.coarse_state_scale.detach()[: len(weight)]
-    return _in_float32(dequantiser, weight / scale.view(-1, 1, 1, 1), bias / scale)
-
-
 def _coarse_synthesis(network: CompactNetwork) -> Convolve:
     """State of the coarse grid → the lowest coefficients of the fine grid."""
     synthesis = network.coarse_synthesis
@@ -200,19 +223,49 @@ def _coarse_synthesis(network: CompactNetwork) -> Convolve:
 
 
 def _fine_decoder(network: CompactNetwork, iteration: int) -> Callable[..., Tensor]:
-    """The fine grid's cell: lowest coefficients and codes, and the state → the state.
+    """The fine grid's cell: lowest coefficients, codes and the state → the state.
 
-    There are only linear steps from codes to gates: one convolution here.
+    There are only linear steps from codes to gates: one product here.
     """
     cell = network.fine_decoder
+    step = PointwiseCell(cell)
     inputs = cell.conv_ih.weight.detach()[:, :, 0, 0]
     inputs = inputs / network.fine_state_scale.detach()[: inputs.shape[1]]
-    low, high = inputs.split([network.config.coarse_inputs, network.config.fine_coefficients], 1)
+    of_low, of_high = inputs.split(
+        [network.config.coarse_inputs, network.config.fine_coefficients], 1
+    )
     dequantiser, offset = _dequantiser(
         network.fine_dequantisers[iteration], network.code_scale[iteration]
     )
-    weight = torch.cat([low, high @ dequantiser[:, :, 0, 0]], 1)
-    return PointwiseCell(cell, weight, _bias(cell.conv_ih) + high @ offset)
+    of_low, of_codes = transposed(of_low), of_high @ dequantiser
+    bias = _bias(cell.conv_ih) + step.bias + of_high @ offset
+    if network.config.int8_codes:
+        at_rest = _at_rest(network.fine_binarizers[iteration])
+        convolve = CodeConvolution(of_codes[:, :, None, None], bias, at_rest)
+        from_codes: Convolve = lambda rows: as_rows(convolve(as_grid(rows)))  # noqa: E731
+    else:
+        from_codes = partial(_affine, weight=transposed(of_codes), bias=bias)
+
+    def decode(low: Tensor, codes: Tensor, state: Tensor | None) -> Tensor:
+        low_rows, code_rows = as_rows(low), as_rows(codes)
+
+        def from_input(part: slice) -> Tensor:
+            return from_codes(code_rows[part]).addmm_(low_rows[part], of_low)
+
+        return step(from_input, state, codes)
+
+    return decode
+
+
+def _affine(rows: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """(n, I) → (n, O), with a weight (I, O)."""
+    return torch.addmm(bias, rows, weight)
+
+
+def _at_rest(binarizer: nn.Module) -> Tensor:
+    """The codes (C,) of an encoder that has nothing to tell."""
+    assert isinstance(binarizer, nn.Conv2d)
+    return _bias(binarizer).sign()
 
 
 def _synthesis(network: CompactNetwork, iteration: int) -> Convolve:
@@ -326,9 +379,10 @@ def _with_relu(
 
 
 def _dequantiser(convolution: nn.Module, unit: Tensor) -> tuple[Tensor, Tensor]:
-    """Weight and bias in units of the iteration's quantisation."""
+    """Weight (O, I) and bias in units of the iteration's quantisation."""
     assert isinstance(convolution, nn.Conv2d)
-    return convolution.weight.detach() * unit.detach(), _bias(convolution) * unit.detach()
+    weight = convolution.weight.detach()[:, :, 0, 0]
+    return weight * unit.detach(), _bias(convolution) * unit.detach()
 
 
 def _compressed(factor: Tensor) -> Convolve:

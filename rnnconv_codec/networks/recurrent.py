@@ -48,7 +48,16 @@ class RecurrentNetwork(nn.Module, ABC):
 
     @abstractmethod
     def decode_iteration(self, codes: list[Tensor], state: State | None, iteration: int) -> State:
-        """One decoder step: the new state from the codes (-1, +1) of each grid."""
+        """One decoder step.
+
+        Args:
+            codes: per grid (N, C, H/stride, W/stride), -1 to +1, float32 or integers.
+            state: of the decoder, None before the first iteration.
+            iteration: 0-based.
+
+        Returns:
+            The new state.
+        """
 
     @abstractmethod
     def synthesise(self, state: State, iteration: int) -> Tensor:

@@ -235,8 +235,8 @@ def _rows_of(state: State | None, strip: Strip) -> State | None:
 
 
 def _laid_out(codes: Tensor) -> Tensor:
-    """Codes in one type and memory layout, so that encoder and decoder run the same arithmetic."""
-    return codes.to(torch.float32).contiguous(memory_format=torch.channels_last)
+    """Codes in one memory layout, so that encoder and decoder run the same arithmetic."""
+    return codes.contiguous(memory_format=torch.channels_last)
 
 
 def _empty(like: Tensor, rows: int) -> Tensor:

@@ -68,7 +68,7 @@ class TodericiNetwork(RecurrentNetwork):
 
     def decode_iteration(self, codes: list[Tensor], state: State | None, iteration: int) -> State:
         """See `RecurrentNetwork.decode_iteration`; the state is that of each cell in turn."""
-        features = self.decoder_input(codes[0])
+        features = self.decoder_input(codes[0].float())
         states: list[Tensor] = []
         for index, cell in enumerate(self.decoder):
             hidden = cell(features, None if state is None else state[index])

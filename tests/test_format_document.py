@@ -33,20 +33,40 @@ class DocumentedDecoder:
         """Whether an encoder can have written what comes next."""
         return bool((self.point - self.low) % 2**64 // (self.range >> PRECISION) < 2**PRECISION)
 
-    def decode(self, probability: int) -> int:
-        """The next bit, given its probability of being 1 out of 2^16."""
-        zero = ((65536 - probability) * (2**PRECISION - 2) >> 16) + 1
+    def symbol(self, firsts: list[int]) -> int:
+        """The next symbol, of those whose shares of 2^24 begin there."""
         scale = self.range >> PRECISION
         quantile = (self.point - self.low) % 2**64 // scale
-        bit = int(quantile >= zero)
-        first, size = (zero, 2**PRECISION - zero) if bit else (0, zero)
+        symbol = sum(quantile >= first for first in firsts) - 1
+        first, behind = [*firsts, 2**PRECISION][symbol : symbol + 2]
         self.low = (self.low + scale * first) % 2**64
-        self.range = scale * size
+        self.range = scale * (behind - first)
         if self.range < 2**32:
             self.low = (self.low << 32) % 2**64
             self.range <<= 32
             self.point = (self.point << 32) % 2**64 | self.word()
-        return bit
+        return symbol
+
+    def decode(self, probability: int) -> int:
+        """The next bit, given its probability of being 1 out of 2^16."""
+        return self.symbol([0, ((65536 - probability) * (2**PRECISION - 2) >> 16) + 1])
+
+    def decode_pair(self, first: int, second: int) -> list[int]:
+        """Section "Pairs": the next two bits, given their probabilities of being 1."""
+        p, q = first // 16, second // 16
+        behind = [(4096 - p) * (4096 - q), (4096 - p) * 4096, (4096 - p) * 4096 + p * (4096 - q)]
+        shares = [(x * (2**PRECISION - 4) >> PRECISION) + i for i, x in enumerate(behind, 1)]
+        symbol = self.symbol([0, *shares])
+        return [symbol >> 1, symbol & 1]
+
+    def run(self, probabilities: list[int], *, pairs: bool) -> list[int]:
+        """The next bits, one by one or in pairs."""
+        if not pairs:
+            return [self.decode(p) for p in probabilities]
+        bits = []
+        for index in range(0, len(probabilities) - 1, 2):
+            bits += self.decode_pair(*probabilities[index : index + 2])
+        return bits + [self.decode(p) for p in probabilities[len(bits) :]]
 
 
 @settings(deadline=None, max_examples=100)
@@ -64,31 +84,46 @@ def test_the_documented_decoder_reads_what_the_encoder_writes(
     assert [decoder.decode(p) for p in probabilities.tolist()] == bits.tolist()
 
 
-def documented_certain_bits(words: bytes, probabilities: list[int]) -> list[int]:
-    """Section "Cut segments": the bits before the first doubtful one."""
+@settings(deadline=None, max_examples=100)
+@given(st.lists(st.tuples(st.booleans(), st.integers(1, 4095)), max_size=600))
+def test_the_documented_decoder_reads_pairs(codes: list[tuple[bool, int]]) -> None:
+    bits = np.array([bit for bit, _ in codes], np.uint8)
+    probabilities = np.array([16 * step for _, step in codes], np.int32)
+    encoder = SegmentEncoder(pairs=True)
+    encoder.encode(bits, probabilities)
+
+    decoder = DocumentedDecoder(encoder.finish())
+
+    assert decoder.run(probabilities.tolist(), pairs=True) == bits.tolist()
+
+
+def documented_certain_bits(words: bytes, probabilities: list[int], *, pairs: bool) -> list[int]:
+    """Section "Cut segments": the bits before the first doubtful one or pair."""
     ways = [DocumentedDecoder(words + tail * 8) for tail in (b"\x00", b"\xff")]
     certain: list[int] = []
-    for probability in probabilities:
+    step = 2 if pairs else 1
+    for index in range(0, len(probabilities), step):
         if not all(way.is_code() for way in ways):
             break
-        one, other = (way.decode(probability) for way in ways)
+        one, other = (way.run(probabilities[index : index + step], pairs=pairs) for way in ways)
         if one != other:
             break
-        certain.append(one)
+        certain += one
     return certain
 
 
 @settings(deadline=None, max_examples=100)
 @given(
-    st.lists(st.tuples(st.booleans(), st.sampled_from([16, 5000, 32768, 65520])), max_size=300),
+    st.lists(st.tuples(st.booleans(), st.sampled_from([16, 4992, 32768, 65520])), max_size=300),
     st.binary(max_size=8),
+    st.booleans(),
 )
 def test_the_documented_decoder_finds_the_same_codes_certain(
-    pairs: list[tuple[bool, int]], nonsense: bytes
+    codes: list[tuple[bool, int]], nonsense: bytes, in_pairs: bool
 ) -> None:
-    probabilities = np.array([p for _, p in pairs], np.int32)
-    encoder = SegmentEncoder()
-    encoder.encode(np.array([bit for bit, _ in pairs], np.uint8), probabilities)
+    probabilities = np.array([p for _, p in codes], np.int32)
+    encoder = SegmentEncoder(pairs=in_pairs)
+    encoder.encode(np.array([bit for bit, _ in codes], np.uint8), probabilities)
     segment = encoder.finish()
     # Ends of all bits set are where one of the two ways can fall out of the range.
     for words in (
@@ -98,8 +133,9 @@ def test_the_documented_decoder_finds_the_same_codes_certain(
         b"\xff" * 12,
     ):
         words = words.ljust(-(-len(words) // 4) * 4, b"\0")
-        certain = CutSegmentDecoder(words).decode(probabilities)
-        assert certain.tolist() == documented_certain_bits(words, probabilities.tolist())
+        certain = CutSegmentDecoder(words, pairs=in_pairs).decode(probabilities)
+        expected = documented_certain_bits(words, probabilities.tolist(), pairs=in_pairs)
+        assert certain.tolist() == expected
 
 
 @pytest.mark.parametrize("sure", [16, 65520])
@@ -116,24 +152,37 @@ def test_it_reads_long_runs_of_sure_codes(sure: int) -> None:
 
 
 def documented_group(decoder: DocumentedDecoder, table: list[int], logits: list[int]) -> list[int]:
-    """Section "Sure codes": the bits of a group."""
+    """Sections "Sure codes" and "Pairs": the bits of a group."""
     skips = table[0] == 0 and table[-1] == 65536
-    flags = [decoder.decode(1024) if skips else 1 for _ in range(0, len(logits), 4096)]
-    bits = []
-    for index, logit in enumerate(logits):
-        if abs(logit) == 272 and not flags[index // 4096]:
-            bits.append(int(logit == 272))
-        else:
-            bits.append(decoder.decode(min(max(table[logit + 272], 16), 65520)))
+    of_logits = [min(max(p, 16), 65520) for p in table]
+    pairs = all(p % 16 == 0 for p in of_logits)
+    blocks = -(-len(logits) // 4096)
+    flags = decoder.run([1024] * blocks, pairs=pairs) if skips else [1] * blocks
+    bits = [int(logit > 0) for logit in logits]
+    coded = [k for k, logit in enumerate(logits) if abs(logit) < 272 or flags[k // 4096]]
+    found = decoder.run([of_logits[logits[k] + 272] for k in coded], pairs=pairs)
+    for place, bit in zip(coded, found, strict=True):
+        bits[place] = bit
     return bits
 
 
-@pytest.mark.parametrize("table", [make_table(), np.clip(make_table(), 16, 65520)])
+def earlier_table() -> np.ndarray[tuple[int, ...], np.dtype[np.int32]]:
+    """As weights had it before codes were coded in pairs."""
+    table = np.rint(65536 / (1 + np.exp(-np.arange(-272, 273) / 32))).astype(np.int32)
+    table = np.clip(table, 16, 65520)
+    table[[0, -1]] = (0, 65536)
+    return table
+
+
+@pytest.mark.parametrize(
+    "table", [make_table(), earlier_table(), np.clip(earlier_table(), 16, 65520)]
+)
 def test_it_reads_groups_with_sure_codes(table: np.ndarray[tuple[int], np.dtype[np.int32]]) -> None:
     rng = np.random.default_rng(0)
-    encoder = SegmentEncoder()
+    pairs = ProbabilityTable(table).codes_pairs
+    encoder = SegmentEncoder(pairs=pairs)
     groups = []
-    for count in (100, 4096, 10000):
+    for count in (100, 4096, 10001, 500_000):
         logits = np.clip(rng.normal(0, 500, count), -272, 272).astype(np.int16)
         bits = (logits > 0).astype(np.uint8)
         bits[rng.integers(0, count, 2)] ^= 1

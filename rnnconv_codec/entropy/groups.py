@@ -25,8 +25,8 @@ BLOCK_CODES = 1 << 12
 SURPRISE_PROBABILITY = PROBABILITY_TOTAL >> 6
 """Of a flag to be 1, out of 2^16: 1 to 4 % of the blocks have surprises."""
 
-BLOCKS_AT_A_TIME = 1 << 6
-"""So many go to the range coder in a call, because it takes 16 bytes for each code."""
+CODES_AT_A_TIME = 1 << 18
+"""So many go to the range coder in a call, because it takes 16 bytes for each; an even number."""
 
 Bits = NDArray[np.uint8]
 Logits = NDArray[np.int16]
@@ -43,14 +43,11 @@ def encode_group(
         bits: (n,) 0 or 1.
         logits: (n,) of bit 1.
     """
-    parts = _parts(len(bits))
-    flags = [_surprising(bits[part], logits[part]) for part in parts]
+    flags = _surprising(bits, logits)
     if table.skips_sure_codes:
-        of_group = np.concatenate(flags)
-        encoder.encode(of_group, _of_flags(len(of_group)))
-    for part, of_part in zip(parts, flags, strict=True):
-        coded = _coded(table, logits[part], of_part)
-        encoder.encode(bits[part][coded], table.probabilities(logits[part][coded]))
+        encoder.encode(flags, _of_flags(len(flags)))
+    for coded in _coded(table, logits, flags):
+        encoder.encode(bits[coded], table.probabilities(logits[coded]))
 
 
 def decode_group(decoder: SegmentDecoder, table: ProbabilityTable, logits: Logits) -> Bits:
@@ -61,9 +58,8 @@ def decode_group(decoder: SegmentDecoder, table: ProbabilityTable, logits: Logit
     """
     bits = (logits > 0).view(np.uint8)
     flags = _decode_flags(decoder.decode, table, len(logits))
-    for part in _parts(len(logits)):
-        coded = _coded(table, logits[part], flags[_blocks(part)])
-        bits[part][coded] = decoder.decode(table.probabilities(logits[part][coded]))
+    for coded in _coded(table, logits, flags):
+        bits[coded] = decoder.decode(table.probabilities(logits[coded]))
     return bits
 
 
@@ -76,34 +72,22 @@ def decode_cut_group(
         The bits (n,), the more probable ones where they are not known, and the codes (n,): -1.0 or
         +1.0, or between them, also where they are sure, what is expected.
     """
-    bits = np.empty(len(logits), np.uint8)
-    codes = np.empty(len(logits), np.float32)
+    probabilities = table.probabilities(logits)
+    bits = (probabilities > PROBABILITY_TOTAL // 2).view(np.uint8)
+    known = 0
     flags = _decode_flags(decoder.decode, table, len(logits))
-    for part in _parts(len(logits)):
-        probabilities = table.probabilities(logits[part])
-        bits[part] = probabilities > PROBABILITY_TOTAL // 2
-        # Exact: a probability has 16 bits, float32 has 24.
-        codes[part] = probabilities.astype(np.float32) / (PROBABILITY_TOTAL // 2) - 1
-        if decoder.is_at_end:
-            continue
-        every = np.arange(len(probabilities))
-        coded = every[_coded(table, logits[part], flags[_blocks(part)])]
-        found = decoder.decode(probabilities[coded])
-        bits[part][coded[: len(found)]] = found
-        known = len(every) if len(found) == len(coded) else int(coded[len(found)])
-        codes[part][:known] = bits[part][:known] * np.float32(2) - 1
+    if not decoder.is_at_end:
+        known = len(logits)
+        for coded in _coded(table, logits, flags):
+            found = decoder.decode(probabilities[coded])
+            bits[coded[: len(found)]] = found
+            if len(found) < len(coded):
+                known = int(coded[len(found)])
+                break
+    # Exact: a probability has 16 bits, float32 has 24.
+    codes = probabilities.astype(np.float32) / np.float32(PROBABILITY_TOTAL // 2) - np.float32(1)
+    codes[:known] = bits[:known] * np.float32(2) - np.float32(1)
     return bits, codes
-
-
-def _parts(count: int) -> list[slice]:
-    """The parts of a group that go to the range coder one after another, each of whole blocks."""
-    step = BLOCKS_AT_A_TIME * BLOCK_CODES
-    return [slice(first, min(first + step, count)) for first in range(0, count, step)]
-
-
-def _blocks(part: slice) -> slice:
-    """The blocks of a part of a group."""
-    return slice(part.start // BLOCK_CODES, -(-part.stop // BLOCK_CODES))
 
 
 def _is_coded(logits: Logits) -> NDArray[np.bool_]:
@@ -132,14 +116,16 @@ def _decode_flags(
     return decode(_of_flags(blocks)) if table.skips_sure_codes else np.ones(blocks, np.uint8)
 
 
-def _coded(table: ProbabilityTable, logits: Logits, flags: Bits) -> NDArray[np.intp] | slice:
-    """The codes of some blocks that are coded: indices, or a slice if all of them are.
+def _coded(table: ProbabilityTable, logits: Logits, flags: Bits) -> list[NDArray[np.intp]]:
+    """The places of the codes of a group that are coded, in order, for one call after another.
 
-    numpy is several times as fast with indices as with a mask.
+    numpy is several times as fast with places as with a mask.
     """
-    if not table.skips_sure_codes:
-        return slice(None)
-    is_coded = _is_coded(logits)
-    for block in np.flatnonzero(flags):
-        is_coded[block * BLOCK_CODES : (block + 1) * BLOCK_CODES] = True
-    return np.flatnonzero(is_coded)
+    if table.skips_sure_codes:
+        is_coded = _is_coded(logits)
+        for block in np.flatnonzero(flags):
+            is_coded[block * BLOCK_CODES : (block + 1) * BLOCK_CODES] = True
+        places = np.flatnonzero(is_coded)
+    else:
+        places = np.arange(len(logits))
+    return [places[i : i + CODES_AT_A_TIME] for i in range(0, len(places), CODES_AT_A_TIME)]

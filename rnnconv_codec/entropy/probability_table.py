@@ -13,7 +13,10 @@ PROBABILITY_BITS = 16
 
 PROBABILITY_TOTAL = 1 << PROBABILITY_BITS
 
-MIN_PROBABILITY = 16
+PAIR_STEP = 16
+"""Products of two multiples of 2^-12 are multiples of 2^-24, the range coder's precision."""
+
+MIN_PROBABILITY = PAIR_STEP
 """No code is surer than 1 - 2^-12: a wrong guess costs at most 12 bits."""
 
 TABLE_LENGTH = 2 * MAX_LOGIT + 1
@@ -27,11 +30,11 @@ def make_table() -> NDArray[np.int32]:
 
     Made once, when weights are exported, and stored with them: decoders read it, so a rounding
     difference in `exp` cannot reach them. The 0 and 2^16 at its ends say that sure codes are
-    skipped, see `ProbabilityTable`.
+    skipped, and multiples of `PAIR_STEP` that codes are coded in pairs: see `ProbabilityTable`.
     """
     logits = np.arange(-MAX_LOGIT, MAX_LOGIT + 1) / UNIT
-    probability = np.rint(PROBABILITY_TOTAL / (1 + np.exp(-logits)))
-    table = np.clip(probability, *_LIMITS).astype(np.int32)
+    steps = np.rint(PROBABILITY_TOTAL / PAIR_STEP / (1 + np.exp(-logits)))
+    table: NDArray[np.int32] = np.clip(PAIR_STEP * steps, *_LIMITS).astype(np.int32)
     table[[0, -1]] = _SKIPPED
     return table
 
@@ -44,6 +47,9 @@ class ProbabilityTable:
             they can be (see `entropy.groups`). A table says so by a 0 as its first entry and 2^16
             as its last one. Tables of older weights have `MIN_PROBABILITY` there, which is what
             these two stand for where a sure code is coded after all.
+        codes_pairs: whether the range coder takes codes two at a time (see `entropy.range_coder`),
+            which it can if all probabilities are multiples of `PAIR_STEP`. Those of older weights
+            are not.
     """
 
     def __init__(self, values: NDArray[np.int32]) -> None:
@@ -61,6 +67,7 @@ class ProbabilityTable:
             self._values[[0, -1]] = _LIMITS
         if int(self._values.min()) <= 0 or int(self._values.max()) >= PROBABILITY_TOTAL:
             raise IntegerRangeError("the probability table holds impossible probabilities")
+        self.codes_pairs = not bool((self._values % PAIR_STEP).any())
 
     def probabilities(self, logits: NDArray[np.int16]) -> NDArray[np.int32]:
         """Probabilities of bit 1, out of 2^16 and exclusive of both ends, of logits (n,)."""

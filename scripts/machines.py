@@ -41,7 +41,12 @@ from skimage import data
 ROOT = Path(__file__).resolve().parent.parent
 GOLDEN = ROOT / "tests" / "golden"
 
-GOLDEN_MODELS = {"tiny": "", "rate-aware": "rate-aware-", "post-filter": "post-filter-"}
+GOLDEN_MODELS = {
+    "tiny": "",
+    "rate-aware": "rate-aware-",
+    "post-filter": "post-filter-",
+    "int8": "int8-",
+}
 """Weights, and what the names of their files begin with."""
 
 GOLDEN_BOX = (150, 30, 247, 93)

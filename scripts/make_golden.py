@@ -50,14 +50,17 @@ TINY = CompactConfig(
     context=ContextModelConfig(hidden_channels=16, groups=4),
 )
 
+FILTERED = dataclasses.replace(TINY, post_filter_channels=16, post_filter_blocks=1)
+
 MODELS = {
     "tiny": dataclasses.replace(
         TINY, **FIRST_COMPACT, context=dataclasses.replace(TINY.context, **FIRST_CONTEXT)
     ),
     "rate-aware": TINY,
-    "post-filter": dataclasses.replace(TINY, post_filter_channels=16, post_filter_blocks=1),
+    "post-filter": FILTERED,
+    "int8": dataclasses.replace(FILTERED, int8=True, int8_codes=True),
 }
-"""The first is the network of version 0.1.0."""
+"""The first is the network of version 0.1.0; the last is the first with codes in pairs."""
 
 JOINT_STEPS = 60
 FILTER_STEPS = 150
@@ -72,7 +75,8 @@ PART_BYTES = 400
 
 def train(name: str, folder: RunFolder, photographs: Path) -> Path:
     """Train a model through all stages; returns the weights file."""
-    filtered = MODELS[name]
+    # 8 bits come after training.
+    filtered = dataclasses.replace(MODELS[name], int8=False, int8_codes=False)
     network = dataclasses.replace(filtered, post_filter_channels=0, post_filter_blocks=0)
     images = load_images(photographs, 128)
     crops = validation_batch(photographs, 128)
@@ -95,7 +99,12 @@ def train(name: str, folder: RunFolder, photographs: Path) -> Path:
         )
     path = GOLDEN / f"{name}.safetensors"
     trained = folder.state("post-filter")
-    export_weights(folder.state("joint"), path, trained if trained.exists() else None)
+    export_weights(
+        folder.state("joint"),
+        path,
+        trained if trained.exists() else None,
+        photographs if MODELS[name].int8 else None,
+    )
     return path
 
 

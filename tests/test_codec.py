@@ -143,7 +143,7 @@ def test_grey_stays_grey(tiny_codec: Codec, photograph: Photograph) -> None:
     assert psnr(decoded, grey) > 20
 
 
-@pytest.fixture(scope="module", params=["", "rate-aware-", "post-filter-"])
+@pytest.fixture(scope="module", params=["", "rate-aware-", "post-filter-", "int8-"])
 def golden(request: pytest.FixtureRequest, tiny_codec: Codec) -> tuple[Codec, str]:
     """The small model of a network, and the prefix of its golden files."""
     prefix: str = request.param
@@ -164,9 +164,16 @@ def test_golden_files_decode_as_they_did(golden: tuple[Codec, str], name: str) -
     decoded = pixels(codec.decode(data)).astype(int)
 
     assert codes == expected
-    # The networks are floating point: another machine may round a level differently.
     with Image.open(GOLDEN / f"{label}-v1.png") as picture:
-        assert np.abs(decoded - pixels(picture)).max() <= 1
+        assert np.abs(decoded - pixels(picture)).max() <= most_levels(prefix)
+
+
+def most_levels(prefix: str) -> int:
+    """The networks are floating point: another machine may round a level differently.
+
+    If it rounds what becomes 8 bits, a few samples differ by two.
+    """
+    return 2 if prefix == "int8-" else 1
 
 
 def test_a_golden_file_with_a_partial_iteration_decodes_as_it_did(
@@ -185,7 +192,7 @@ def test_a_golden_file_with_a_partial_iteration_decodes_as_it_did(
     assert data == rnnconv_codec.truncate(whole, size=len(data))
     assert codes == expected
     with Image.open(GOLDEN / f"{prefix}part-v1.png") as picture:
-        assert np.abs(decoded - pixels(picture)).max() <= 1
+        assert np.abs(decoded - pixels(picture)).max() <= most_levels(prefix)
 
 
 @pytest.mark.parametrize(("words", "filtered_as"), [(1, 1), (55, 2)])

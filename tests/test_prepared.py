@@ -20,6 +20,7 @@ from rnnconv_codec.codec import Codec, network_tensors
 from rnnconv_codec.entropy.int8 import int8_is_exact
 from rnnconv_codec.errors import TrainingError, WeightsFormatError
 from rnnconv_codec.networks import int8
+from rnnconv_codec.networks.code_convolution import CodeConvolution, code_bytes, split
 from rnnconv_codec.networks.compact import CompactNetwork
 from rnnconv_codec.networks.config import (
     CompactConfig,
@@ -230,6 +231,59 @@ def test_processors_without_vnni_compute_the_same(monkeypatch: pytest.MonkeyPatc
     torch.testing.assert_close(with_vnni, without, rtol=1e-5, atol=1e-4)
 
 
+# --- convolutions of codes -------------------------------------------------------------------
+
+
+def test_codes_are_bytes_around_the_one_that_stands_for_0() -> None:
+    whole = torch.tensor([-1, 1, 1, -1], dtype=torch.int8).view(1, 4, 1, 1)
+    expected = torch.tensor([-1.0, 1.0, 0.0, 0.5]).view(1, 4, 1, 1)
+
+    assert code_bytes(whole).flatten().tolist() == [1, 255, 255, 1]
+    assert code_bytes(expected).flatten().tolist() == [1, 255, 128, 192]
+
+
+def decoder_like_weight(kernel: int) -> Tensor:
+    """Whose centre is ten times as large as what is around it."""
+    weight = torch.randn(7, 12, kernel, kernel, generator=torch.Generator().manual_seed(kernel))
+    weight[:, :, kernel // 2, kernel // 2] *= 10
+    return weight
+
+
+def test_the_two_parts_of_a_kernel_add_up() -> None:
+    weight = decoder_like_weight(3)
+
+    centre, rest = split(weight)
+
+    torch.testing.assert_close(functional.pad(centre, (1, 1, 1, 1)) + rest, weight)
+    steps = centre / (centre.abs().amax((1, 2, 3), keepdim=True) / 127)
+    torch.testing.assert_close(steps, steps.round(), rtol=0, atol=1e-4)
+    assert float(rest.abs().max()) < 0.5 * float(weight.abs().max())
+
+
+@pytest.mark.parametrize("vnni", [pytest.param(True, marks=needs_vnni), False])
+@pytest.mark.parametrize("kernel", [1, 3])
+def test_codes_at_rest_are_convolved_without_any_loss(
+    *, kernel: int, vnni: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(int8, "int8_is_exact", lambda: vnni)
+    weight, bias = decoder_like_weight(kernel), torch.randn(7)
+    at_rest = torch.where(torch.arange(12) % 2 == 0, 1.0, -1.0)
+    codes = at_rest.view(1, -1, 1, 1).expand(1, -1, 6, 8).clone()
+    convolution = CodeConvolution(weight, bias, at_rest)
+
+    def error_of(codes: Tensor) -> Tensor:
+        expected = functional.conv2d(codes, weight, bias, padding=kernel // 2)
+        found: Tensor = convolution(code_bytes(codes))
+        return (found - expected).abs() / weight.abs().max()
+
+    assert float(error_of(codes)[:, :, 1:-1, 1:-1].max()) < 1e-5
+    codes[0, 3, 2, 5] *= -1
+    error = error_of(codes)
+    assert 1e-5 < float(error[:, :, 2, 5].max()) < 0.01
+    # Away from a code that says something there is still no error.
+    assert float(error[:, :, 1:-1, 1:3].max()) < 1e-5
+
+
 # --- calibration -----------------------------------------------------------------------------
 
 
@@ -240,7 +294,8 @@ def test_calibration_finds_the_largest_inputs_and_changes_nothing_else(photograp
     with_scales = calibrated(codec, photographs)
 
     network = with_scales.network
-    assert isinstance(network, CompactNetwork) and network.config.int8
+    assert isinstance(network, CompactNetwork)
+    assert network.config.int8 and network.config.int8_codes
     ranged = dict(network.ranged_convolutions())
     assert all(has_input_scale(convolution) for convolution in ranged.values())
     # A photograph's pixels go from -1 to 1, times the gain of the iteration.
@@ -287,7 +342,9 @@ def test_the_default_weights_lose_less_than_a_tenth_of_a_db_to_8_bits(
     assert isinstance(model.config, CompactConfig) and model.config.int8
     tensors = {k: v for k, v in model.tensors.items() if not k.endswith(".input_scale")}
     exact = dataclasses.replace(
-        model, config=dataclasses.replace(model.config, int8=False), tensors=tensors
+        model,
+        config=dataclasses.replace(model.config, int8=False, int8_codes=False),
+        tensors=tensors,
     )
 
     for ours, theirs in zip(

@@ -44,6 +44,19 @@ class Levels:
         return np.clip(scaled, self.least, self.most, out=scaled)
 
 
+def rounded(weight: Floats) -> Floats:
+    """(O, I, k, k) in whole steps, of each output a 127th of its largest weight."""
+    # NumPy is quick along one axis only.
+    flat = weight.reshape(len(weight), -1)
+    largest = np.maximum(flat.max(1), -flat.min(1))
+    step = np.maximum(largest / np.float32(MAX_WEIGHT), np.float32(LEAST_WEIGHT))[:, None]
+    whole: Floats = flat / step
+    np.rint(whole, out=whole)
+    whole *= step
+    shaped: Floats = whole.reshape(weight.shape)
+    return shaped
+
+
 class ByteConvolution:
     """See `networks.int8.ByteConvolution`; stride 1, padded so that the size stays.
 
@@ -66,13 +79,11 @@ class ByteConvolution:
     ) -> None:
         self._input = None if of_integers else input
         self._output = output
-        scaled = weight * input.step[:, None, None]
-        scale = np.maximum(np.abs(scaled).max((1, 2, 3)) / np.float32(MAX_WEIGHT), LEAST_WEIGHT)
-        integers = np.rint(scaled / scale[:, None, None, None])
+        weight = rounded(weight * input.step[:, None, None])
         if output is not None:
-            scale = scale / output.step
+            weight = weight / output.step[:, None, None, None]
             bias = None if bias is None else bias / output.step
-        self._convolution = Convolution(integers * scale[:, None, None, None], bias)
+        self._convolution = Convolution(weight, bias)
 
     def __call__(self, input: Floats) -> Floats:
         """The result (h, w, O) of (h, w, I)."""
@@ -81,3 +92,32 @@ class ByteConvolution:
             return result
         np.rint(result, out=result)
         return np.clip(result, self._output.least, self._output.most, out=result)
+
+
+class CodeConvolution:
+    """See `networks.code_convolution.CodeConvolution`.
+
+    Args:
+        weight: (O, I, k, k), k odd; may be overwritten.
+        bias: (O,).
+        at_rest: (I,), the codes -1 or +1 for which rounding changes nothing.
+    """
+
+    def __init__(self, weight: Floats, bias: Floats, at_rest: Floats) -> None:
+        kernel = weight.shape[2]
+        middle = (slice(None), slice(None), kernel // 2, kernel // 2)
+        exact = weight.copy()
+        if kernel > 1:
+            centre = rounded(weight[middle][..., None, None])[..., 0, 0]
+            weight[middle] -= centre
+            weight = rounded(weight)
+            weight[middle] += centre
+        else:
+            weight = rounded(weight)
+        exact -= weight
+        lost = exact.reshape(len(weight), -1) @ np.repeat(at_rest, kernel**2)
+        self._convolution = Convolution(weight / np.float32(MAX_SIGNED), bias + lost)
+
+    def __call__(self, codes: Floats) -> Floats:
+        """The result (h, w, O) of codes (h, w, I), -1 to +1."""
+        return self._convolution(np.rint(codes * np.float32(MAX_SIGNED)))

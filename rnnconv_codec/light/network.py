@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 
 from rnnconv_codec.light.convolution import Convolution, Floats, depth_to_space, space_to_depth
-from rnnconv_codec.light.int8 import ByteConvolution, Levels
+from rnnconv_codec.light.int8 import ByteConvolution, CodeConvolution, Levels
 from rnnconv_codec.networks.config import FINE_STRIDE, POST_FILTER_STRIDE, CompactConfig
 
 State = tuple[Floats, Floats]
@@ -22,18 +22,17 @@ Tensors = Callable[[str], Floats]
 
 
 class _Cell:
-    """`networks.cell.ConvGRUCell`, with stride 1."""
+    """`networks.cell.ConvGRUCell`, but for its input convolution."""
 
     def __init__(self, tensors: Tensors, name: str) -> None:
-        self._from_input = _convolution(tensors, f"{name}.conv_ih")
         self._from_hidden = _convolution(tensors, f"{name}.conv_hh")
         self._candidate = _convolution(tensors, f"{name}.conv_u")
 
-    def __call__(self, input: Floats, hidden: Floats | None) -> Floats:
-        from_input = self._from_input(input)
+    def __call__(self, from_input: Floats, hidden: Floats | None) -> Floats:
+        """The new state, from what `conv_ih` makes of the input and the state before."""
         size = from_input.shape[2] // 3
         if hidden is None:
-            hidden = np.zeros((*input.shape[:2], size), np.float32)
+            hidden = np.zeros((*from_input.shape[:2], size), np.float32)
         gates = self._from_hidden(hidden)
         gates += from_input[..., : 2 * size]
         gates = _sigmoid(gates)
@@ -182,14 +181,37 @@ class CompactDecoder:
     def decode_iteration(self, codes: list[Floats], state: State | None, iteration: int) -> State:
         """The new state from the codes, -1 to +1, of each grid."""
         coarse_state, fine_state = state if state is not None else (None, None)
-        coefficients = self._dequantised("coarse", codes[0], iteration)
-        coefficients /= self._coarse_scale[: coefficients.shape[2]]
-        coarse_state = self._coarse_decoder(coefficients, coarse_state)
+        from_codes = self._from_codes("coarse", self._coarse_scale, iteration)
+        coarse_state = self._coarse_decoder(from_codes(codes[0]), coarse_state)
         low = depth_to_space(self._coarse_synthesis(coarse_state * self._coarse_scale), 2)
-        high = self._dequantised("fine", codes[1], iteration)
-        coefficients = np.concatenate([low, high], 2)
-        coefficients /= self._fine_scale[: coefficients.shape[2]]
-        return coarse_state, self._fine_decoder(coefficients, fine_state)
+        from_input = self._from_codes("fine", self._fine_scale, iteration)(codes[1])
+        # The lowest coefficients come from the coarse grid, the others from the codes.
+        weight = self._input_weight("fine", self._fine_scale)[:, : low.shape[2]]
+        from_input += Convolution(weight)(low)
+        return coarse_state, self._fine_decoder(from_input, fine_state)
+
+    def _input_weight(self, grid: str, scale: Floats) -> Floats:
+        """Of the input convolution of a grid's cell, for coefficients before they are scaled."""
+        weight = self._tensors(f"{grid}_decoder.conv_ih.weight")
+        return weight / scale[: weight.shape[1], None, None]
+
+    def _from_codes(self, grid: str, scale: Floats, iteration: int) -> Layer:
+        """What the input convolution of a grid's cell makes of the codes, with its bias.
+
+        `networks.prepared` tells how the two convolutions on the way are one.
+        """
+        unit, name = self._code_scale[iteration], f"{grid}_dequantisers.{iteration}"
+        dequantiser = self._tensors(f"{name}.weight") * unit
+        offset = self._tensors(f"{name}.bias") * unit
+        # Those of the coefficients that come from codes are the last ones.
+        weight = self._input_weight(grid, scale)[:, -len(offset) :]
+        bias = self._tensors(f"{grid}_decoder.conv_ih.bias")
+        if not self._config.int8_codes:
+            dequantise, convolve = Convolution(dequantiser, offset), Convolution(weight, bias)
+            return lambda codes: convolve(dequantise(codes))
+        joined = np.tensordot(weight, dequantiser[:, :, 0, 0], ((1,), (0,))).transpose(0, 3, 1, 2)
+        at_rest = np.sign(self._tensors(f"{grid}_binarizers.{iteration}.bias"))
+        return CodeConvolution(joined, bias + weight.sum((2, 3)) @ offset, at_rest)
 
     def picture(self, state: State, iteration: int, filtered_as: int) -> Floats:
         """The picture (H, W, 3) that is shown after an iteration, nominally in [-1, 1].
@@ -212,12 +234,6 @@ class CompactDecoder:
             post_filter = _PostFilter(layers, tensors, unit, config.post_filter_blocks)
             picture += post_filter(coefficients, picture)
         return picture
-
-    def _dequantised(self, grid: str, codes: Floats, iteration: int) -> Floats:
-        dequantiser = _convolution(self._tensors, f"{grid}_dequantisers.{iteration}")
-        coefficients = dequantiser(codes)
-        coefficients *= self._code_scale[iteration]
-        return coefficients
 
 
 def _convolution(tensors: Tensors, name: str, *, bias: bool = True) -> Convolution:

@@ -21,7 +21,7 @@ from rnnconv_codec.entropy.context_model import ContextModel
 from rnnconv_codec.entropy.fixed_point import MAX_LOGIT, UNIT
 from rnnconv_codec.entropy.groups import (
     BLOCK_CODES,
-    CODES_AT_A_TIME,
+    BLOCKS_AT_A_TIME,
     decode_cut_group,
     decode_group,
     encode_group,
@@ -228,7 +228,7 @@ def test_many_codes_are_coded_in_parts(
     cut = at_once[1][: len(at_once[1]) // 2 // WORD_BYTES * WORD_BYTES]
     of_cut = SegmentCoder(integer_model(trained), STRIPS, WIDTH).decode_cut(cut)
 
-    monkeypatch.setattr(groups_module, "CODES_AT_A_TIME", 6)
+    monkeypatch.setattr(groups_module, "BLOCKS_AT_A_TIME", 1)
 
     in_parts = SegmentCoder(integer_model(trained), STRIPS, WIDTH).encode(codes, [None, None])
     assert in_parts[1] == at_once[1]
@@ -442,7 +442,7 @@ def test_groups_come_back_with_their_surprises(
 
 def test_a_large_group_comes_back() -> None:
     table = ProbabilityTable(make_table())
-    bits, logits = random_group(1, 4 * CODES_AT_A_TIME, 1e-5)
+    bits, logits = random_group(1, 3 * BLOCKS_AT_A_TIME * BLOCK_CODES + 1, 1e-5)
     encoder = SegmentEncoder(pairs=True)
     encode_group(encoder, table, bits, logits)
 

@@ -10,7 +10,7 @@ codes are coded.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,8 +25,8 @@ BLOCK_CODES = 1 << 12
 SURPRISE_PROBABILITY = PROBABILITY_TOTAL >> 6
 """Of a flag to be 1, out of 2^16: 1 to 4 % of the blocks have surprises."""
 
-CODES_AT_A_TIME = 1 << 18
-"""So many go to the range coder in a call, because it takes 16 bytes for each; an even number."""
+BLOCKS_AT_A_TIME = 1 << 6
+"""So many go to the range coder in a call, because it takes 16 bytes for each code."""
 
 Bits = NDArray[np.uint8]
 Logits = NDArray[np.int16]
@@ -43,7 +43,8 @@ def encode_group(
         bits: (n,) 0 or 1.
         logits: (n,) of bit 1.
     """
-    flags = _surprising(bits, logits)
+    parts = _parts(len(bits))
+    flags = np.concatenate([_surprising(bits[part], logits[part]) for part in parts])
     if table.skips_sure_codes:
         encoder.encode(flags, _of_flags(len(flags)))
     for coded in _coded(table, logits, flags):
@@ -90,6 +91,12 @@ def decode_cut_group(
     return bits, codes
 
 
+def _parts(count: int) -> list[slice]:
+    """The parts of a group that are looked at one after another, each of whole blocks."""
+    step = BLOCKS_AT_A_TIME * BLOCK_CODES
+    return [slice(first, min(first + step, count)) for first in range(0, count, step)]
+
+
 def _is_coded(logits: Logits) -> NDArray[np.bool_]:
     """Which codes are not sure. Logits are clamped."""
     coded: NDArray[np.bool_] = np.abs(logits) < MAX_LOGIT
@@ -116,16 +123,23 @@ def _decode_flags(
     return decode(_of_flags(blocks)) if table.skips_sure_codes else np.ones(blocks, np.uint8)
 
 
-def _coded(table: ProbabilityTable, logits: Logits, flags: Bits) -> list[NDArray[np.intp]]:
+def _coded(table: ProbabilityTable, logits: Logits, flags: Bits) -> Iterator[NDArray[np.intp]]:
     """The places of the codes of a group that are coded, in order, for one call after another.
 
-    numpy is several times as fast with places as with a mask.
+    All calls but the last are for an even number of codes: pairs go on from part to part. (numpy
+    is several times as fast with places as with a mask.)
     """
-    if table.skips_sure_codes:
-        is_coded = _is_coded(logits)
-        for block in np.flatnonzero(flags):
-            is_coded[block * BLOCK_CODES : (block + 1) * BLOCK_CODES] = True
-        places = np.flatnonzero(is_coded)
-    else:
-        places = np.arange(len(logits))
-    return [places[i : i + CODES_AT_A_TIME] for i in range(0, len(places), CODES_AT_A_TIME)]
+    places = np.empty(0, np.intp)
+    for part in _parts(len(logits)):
+        if table.skips_sure_codes:
+            is_coded = _is_coded(logits[part])
+            first = part.start // BLOCK_CODES
+            for block in np.flatnonzero(flags[first : first + BLOCKS_AT_A_TIME]):
+                is_coded[block * BLOCK_CODES : (block + 1) * BLOCK_CODES] = True
+            found = np.flatnonzero(is_coded) + part.start
+        else:
+            found = np.arange(part.start, part.stop)
+        places = np.concatenate([places, found])
+        even = len(places) if part.stop == len(logits) else len(places) // 2 * 2
+        yield places[:even]
+        places = places[even:]

@@ -105,12 +105,22 @@ class Recorder(RecurrentNetwork):
         return Halos(0, 0, 0)
 
     def encode_iteration(
-        self, residual: Tensor, state: State | None, iteration: int
+        self,
+        residual: Tensor,
+        state: State | None,
+        iteration: int,
+        rows: slice | None = None,
     ) -> tuple[list[Tensor], State]:
         self.residuals.append(residual)
         return [residual.mean((1, 2, 3), keepdim=True)], (residual,)
 
-    def decode_iteration(self, codes: list[Tensor], state: State | None, iteration: int) -> State:
+    def decode_iteration(
+        self,
+        codes: list[Tensor],
+        state: State | None,
+        iteration: int,
+        rows: slice | None = None,
+    ) -> State:
         return (self.answer * (iteration + 1),)
 
     def synthesise(self, state: State, iteration: int) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import pairwise
 
@@ -24,6 +24,7 @@ from rnnconv_codec.networks.config import (
     SIZE_MULTIPLE,
     NetworkConfig,
 )
+from rnnconv_codec.networks.prepared import prepared
 from rnnconv_codec.networks.recurrent import (
     RecurrentNetwork,
     State,
@@ -49,15 +50,19 @@ CONFIGS: dict[str, NetworkConfig] = {
 HEIGHT, WIDTH = 208, 32
 
 
-@pytest.fixture(params=list(CONFIGS.values()), ids=list(CONFIGS))
+PREPARED = "compact, prepared"
+
+
+@pytest.fixture(params=[*CONFIGS, PREPARED])
 def network(request: pytest.FixtureRequest) -> RecurrentNetwork:
     torch.manual_seed(1)
-    built = build_network(request.param)
+    is_prepared = request.param == PREPARED
+    built = build_network(CONFIGS["compact, post-filter" if is_prepared else request.param])
     with torch.no_grad():
         for module in built.modules():
             if isinstance(module, nn.Conv2d):  # the loop filter's begin at nothing
                 nn.init.normal_(module.weight, std=module.weight[0].numel() ** -0.5)
-    return built.eval()
+    return prepared(built.eval()) if is_prepared else built.eval()
 
 
 @settings(deadline=None)
@@ -131,6 +136,31 @@ def test_nothing_beyond_the_halo_changes_a_strip(network: RecurrentNetwork, name
         assert all(torch.equal(a, b) for a, b in zip(rows(halo), plain, strict=True))
         if halo:
             assert not all(torch.equal(a, b) for a, b in zip(rows(0), plain, strict=True))
+
+
+@torch.inference_mode()
+def test_steps_return_only_the_rows_that_are_asked_for(network: RecurrentNetwork) -> None:
+    strip = Strip(96, 144, HEIGHT)
+    residual = torch.rand(1, 3, HEIGHT, WIDTH) - 0.5
+
+    def rows_of(tensors: Sequence[Tensor]) -> list[Tensor]:
+        return [tensor[:, :, strip.cells(HEIGHT // tensor.shape[2])] for tensor in tensors]
+
+    def assert_alike(found: Sequence[Tensor], whole: Sequence[Tensor]) -> None:
+        for ours, theirs in zip(found, rows_of(whole), strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+
+    encoder: State | None = None
+    decoder: State | None = None
+    for index in range(2):
+        activations, encoded = network.encode_iteration(residual, encoder, index)
+        some, after = network.encode_iteration(residual, encoder, index, strip.cells(1))
+        assert_alike([*some, *after], [*activations, *encoded])
+
+        codes = sign_of_activations(index, activations)
+        decoded = network.decode_iteration(codes, decoder, index)
+        assert_alike(network.decode_iteration(codes, decoder, index, strip.cells(1)), decoded)
+        encoder, decoder = encoded, decoded
 
 
 def test_a_network_in_strips_is_the_network(network: RecurrentNetwork) -> None:
@@ -252,7 +282,7 @@ def test_parts_of_an_iteration_are_shown_as_a_cut_file_is(
 BYTES_PER_PIXEL = 55
 """Stated in docs/RELIABILITY.md."""
 
-WIDTH_MEASURED, HEIGHTS_MEASURED = 768, (192, 640)
+WIDTH_MEASURED, HEIGHTS_MEASURED = 768, (256, 640)
 
 PEAKS = """
 import resource, sys

@@ -15,7 +15,7 @@ from rnnconv_codec.networks.levels import RANGED_PARTS
 from rnnconv_codec.networks.loop_filter import LoopFilter
 from rnnconv_codec.networks.post_filter import PostFilter
 from rnnconv_codec.networks.recurrent import RecurrentNetwork, State
-from rnnconv_codec.networks.strips import Halos, reach
+from rnnconv_codec.networks.strips import Halos, kept, reach
 from rnnconv_codec.networks.transform import FINE_STRIDE, coarse_analysis, fine_analysis
 
 COARSE_STRIDE = 2 * FINE_STRIDE
@@ -121,7 +121,11 @@ class CompactNetwork(RecurrentNetwork):
         )
 
     def encode_iteration(
-        self, residual: Tensor, state: State | None, iteration: int
+        self,
+        residual: Tensor,
+        state: State | None,
+        iteration: int,
+        rows: slice | None = None,
     ) -> tuple[list[Tensor], State]:
         """See `RecurrentNetwork.encode_iteration`; the state is (coarse, fine)."""
         coarse_state, fine_state = state if state is not None else (None, None)
@@ -131,13 +135,22 @@ class CompactNetwork(RecurrentNetwork):
             self.coarse_analysis(coefficients[:, :low]), coarse_state
         )
         fine_state = self.fine_encoder(coefficients[:, low:], fine_state)
+        coarse_state, fine_state = (
+            kept(after, rows, residual.shape[2]) for after in (coarse_state, fine_state)
+        )
         activations = [
             self.coarse_binarizers[iteration](coarse_state),
             self.fine_binarizers[iteration](fine_state),
         ]
         return activations, (coarse_state, fine_state)
 
-    def decode_iteration(self, codes: list[Tensor], state: State | None, iteration: int) -> State:
+    def decode_iteration(
+        self,
+        codes: list[Tensor],
+        state: State | None,
+        iteration: int,
+        rows: slice | None = None,
+    ) -> State:
         """See `RecurrentNetwork.decode_iteration`; the state is (coarse, fine)."""
         coarse_state, fine_state = state if state is not None else (None, None)
         unit = self.code_scale[iteration]
@@ -153,7 +166,8 @@ class CompactNetwork(RecurrentNetwork):
         fine_state = self.fine_decoder(
             coefficients / fine_scale[:, : coefficients.shape[1]], fine_state
         )
-        return (coarse_state, fine_state)
+        height = FINE_STRIDE * codes[1].shape[2]
+        return (kept(coarse_state, rows, height), kept(fine_state, rows, height))
 
     def rate_gains(self, iteration: int) -> list[Tensor | None]:
         """See `RecurrentNetwork.rate_gains`."""

@@ -33,7 +33,7 @@ from rnnconv_codec.networks.int8 import (
 from rnnconv_codec.networks.pointwise import PointwiseCell, as_grid, as_rows, transposed
 from rnnconv_codec.networks.post_filter import ResidualBlock, detail, on_grid
 from rnnconv_codec.networks.recurrent import RecurrentNetwork, State
-from rnnconv_codec.networks.strips import Halos
+from rnnconv_codec.networks.strips import Halos, kept
 from rnnconv_codec.networks.transform import FINE_STRIDE
 
 Make = Callable[[], Callable[..., Tensor]]
@@ -79,31 +79,45 @@ class PreparedCompactNetwork(RecurrentNetwork):
         return self._network[0].halos
 
     def encode_iteration(
-        self, residual: Tensor, state: State | None, iteration: int
+        self,
+        residual: Tensor,
+        state: State | None,
+        iteration: int,
+        rows: slice | None = None,
     ) -> tuple[list[Tensor], State]:
         """See `RecurrentNetwork.encode_iteration`."""
         coarse_state, fine_state = state if state is not None else (None, None)
         coefficients = self.analysis[iteration](residual)
         low = self.config.coarse_inputs
-        coarse_state = self.coarse_encoder(
-            self.coarse_analysis(coefficients[:, :low]), coarse_state
-        )
-        fine_state = self.fine_encoder[iteration](coefficients[:, low:], fine_state)
+        # Only the coarse analysis looks beyond its cells.
+        keep = partial(kept, rows=rows, height=residual.shape[2])
+        coarse = keep(self.coarse_analysis(coefficients[:, :low]))
+        coarse_state = self.coarse_encoder(coarse, _map(keep, coarse_state))
+        fine = keep(coefficients[:, low:])
+        fine_state = self.fine_encoder[iteration](fine, _map(keep, fine_state))
         activations = [
             self.coarse_binarizers[iteration](coarse_state),
             self.fine_binarizers[iteration](fine_state),
         ]
         return activations, (coarse_state, fine_state)
 
-    def decode_iteration(self, codes: list[Tensor], state: State | None, iteration: int) -> State:
+    def decode_iteration(
+        self,
+        codes: list[Tensor],
+        state: State | None,
+        iteration: int,
+        rows: slice | None = None,
+    ) -> State:
         """See `RecurrentNetwork.decode_iteration`."""
         coarse_state, fine_state = state if state is not None else (None, None)
         prepare = code_bytes if self.config.int8_codes else Tensor.float
         coarse, fine = (prepare(grid) for grid in codes)
         coarse_state = self.coarse_decoder[iteration](coarse, coarse_state)
         low = functional.pixel_shuffle(self.coarse_synthesis(coarse_state), 2)
-        fine_state = self.fine_decoder[iteration](low, fine, fine_state)
-        return (coarse_state, fine_state)
+        # The fine grid's cell does not look beyond itself.
+        keep = partial(kept, rows=rows, height=FINE_STRIDE * fine.shape[2])
+        fine_state = self.fine_decoder[iteration](keep(low), keep(fine), _map(keep, fine_state))
+        return (keep(coarse_state), fine_state)
 
     def rate_gains(self, iteration: int) -> list[Tensor | None]:
         """See `RecurrentNetwork.rate_gains`."""
@@ -134,6 +148,10 @@ def prepared(network: RecurrentNetwork) -> RecurrentNetwork:
     if isinstance(network, CompactNetwork) and network.config.fine_decoder_kernel == 1:
         return PreparedCompactNetwork(network)
     return network
+
+
+def _map(function: Convolve, state: Tensor | None) -> Tensor | None:
+    return None if state is None else function(state)
 
 
 class _Part(nn.Module):

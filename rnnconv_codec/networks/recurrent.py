@@ -32,7 +32,11 @@ class RecurrentNetwork(nn.Module, ABC):
 
     @abstractmethod
     def encode_iteration(
-        self, residual: Tensor, state: State | None, iteration: int
+        self,
+        residual: Tensor,
+        state: State | None,
+        iteration: int,
+        rows: slice | None = None,
     ) -> tuple[list[Tensor], State]:
         """One encoder step.
 
@@ -40,6 +44,8 @@ class RecurrentNetwork(nn.Module, ABC):
             residual: (N, 3, H, W), H and W multiples of 16.
             state: of the encoder, None before the first iteration.
             iteration: 0-based.
+            rows: of H, whole cells of all grids: what is asked for, all that is returned. The
+                others are there to be looked at. None is all of them.
 
         Returns:
             Per code grid the activations (N, C, H/stride, W/stride) whose signs are the codes,
@@ -47,13 +53,20 @@ class RecurrentNetwork(nn.Module, ABC):
         """
 
     @abstractmethod
-    def decode_iteration(self, codes: list[Tensor], state: State | None, iteration: int) -> State:
+    def decode_iteration(
+        self,
+        codes: list[Tensor],
+        state: State | None,
+        iteration: int,
+        rows: slice | None = None,
+    ) -> State:
         """One decoder step.
 
         Args:
             codes: per grid (N, C, H/stride, W/stride), -1 to +1, float32 or integers.
             state: of the decoder, None before the first iteration.
             iteration: 0-based.
+            rows: as for `encode_iteration`.
 
         Returns:
             The new state.

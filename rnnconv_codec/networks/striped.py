@@ -33,9 +33,9 @@ class StripedNetwork:
         """See `RecurrentNetwork.encode_iteration`; `state` may be overwritten."""
         grids = len(self._network.config.grids)
 
-        def step(strip: Strip) -> tuple[Tensor, ...]:
+        def step(outer: Strip, rows: slice | None) -> tuple[Tensor, ...]:
             activations, after = self._network.encode_iteration(
-                residual(strip), _rows_of(state, strip), iteration
+                residual(outer), _rows_of(state, outer), iteration, rows
             )
             return (*activations, *after)
 
@@ -55,11 +55,12 @@ class StripedNetwork:
             overwrite: the new state may take the place of the old one.
         """
 
-        def step(strip: Strip) -> State:
+        def step(outer: Strip, rows: slice | None) -> State:
             return self._network.decode_iteration(
-                [_laid_out(_rows(grid, strip)) for grid in codes],
-                _rows_of(state, strip),
+                [_laid_out(_rows(grid, outer)) for grid in codes],
+                _rows_of(state, outer),
                 iteration,
+                rows,
             )
 
         return self._assembled(self._network.halos.decode, step, state if overwrite else None)
@@ -122,39 +123,34 @@ class StripedNetwork:
     def _assembled(
         self,
         halo: int,
-        step: Callable[[Strip], tuple[Tensor, ...]],
+        step: Callable[[Strip, slice | None], tuple[Tensor, ...]],
         into: Sequence[Tensor | None] | None,
     ) -> tuple[Tensor, ...]:
         """What a step makes of all strips, put together.
 
         Args:
             halo: of the step.
-            step: from a strip to its rows of each result.
+            step: from a strip with its halo, and which of its rows are asked for, to these rows
+                of each result.
             into: for each result where to put it, which may be where the step reads it from.
         """
         if len(self._strips) == 1:
-            return step(self._strips[0])
+            return step(self._strips[0], None)
         whole: list[Tensor] = []
-        waiting: deque[tuple[Strip, list[Tensor]]] = deque()
+        waiting: deque[tuple[Strip, tuple[Tensor, ...]]] = deque()
         for strip in self._strips:
             outer = strip.widened(halo)
             # The halo of a strip is read from what was before.
             while waiting and waiting[0][0].last <= outer.first:
                 _put(whole, *waiting.popleft())
-            made = step(outer)
-            strides = [(outer.last - outer.first) // result.shape[2] for result in made]
+            made = step(outer, strip.cells_in(outer, 1))
             if not whole:
-                for result, stride, place in zip(
-                    made, strides, into or [None] * len(made), strict=True
-                ):
+                for result, place in zip(made, into or [None] * len(made), strict=True):
+                    stride = (strip.last - strip.first) // result.shape[2]
                     whole.append(_empty(result, strip.height // stride) if place is None else place)
-            rows = [
-                result[:, :, strip.cells_in(outer, stride)]
-                for result, stride in zip(made, strides, strict=True)
-            ]
-            waiting.append((strip, rows))
-        for strip, rows in waiting:
-            _put(whole, strip, rows)
+            waiting.append((strip, made))
+        for strip, made in waiting:
+            _put(whole, strip, made)
         return tuple(whole)
 
 
@@ -246,6 +242,6 @@ def _empty(like: Tensor, rows: int) -> Tensor:
     )
 
 
-def _put(whole: list[Tensor], strip: Strip, parts: list[Tensor]) -> None:
+def _put(whole: list[Tensor], strip: Strip, parts: tuple[Tensor, ...]) -> None:
     for tensor, part in zip(whole, parts, strict=True):
         _rows(tensor, strip).copy_(part)

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from torch import nn
+from torch import Tensor, nn
 
 from rnnconv_codec.networks.config import round_up as round_up
 
@@ -42,6 +42,20 @@ class Strip:
         return slice((self.first - outer.first) // stride, (self.last - outer.first) // stride)
 
 
+def kept(tensor: Tensor, rows: slice | None, height: int) -> Tensor:
+    """The rows of cells that belong to some rows of pixels.
+
+    Args:
+        tensor: (N, C, h, w), on any grid.
+        rows: of pixels, whole cells; None for all.
+        height: in pixels, of all that the tensor is of.
+    """
+    if rows is None:
+        return tensor
+    stride = height // tensor.shape[2]
+    return tensor[:, :, rows.start // stride : rows.stop // stride]
+
+
 @dataclass(frozen=True)
 class StripPlan:
     """How high strips are.
@@ -63,6 +77,10 @@ class StripPlan:
         return tuple(
             Strip(first, min(first + step, height), height) for first in range(0, height, step)
         )
+
+    def times(self, factor: int) -> StripPlan:
+        """A plan of larger strips: for what takes little memory, as it has fewer halos."""
+        return StripPlan(factor * self.pixels, factor * self.least_rows)
 
 
 DEFAULT_STRIPS = StripPlan()

@@ -11,7 +11,7 @@ from torch.nn import functional
 from rnnconv_codec.networks.cell import ConvGRUCell
 from rnnconv_codec.networks.config import TodericiConfig
 from rnnconv_codec.networks.recurrent import RecurrentNetwork, State
-from rnnconv_codec.networks.strips import Halos, reach
+from rnnconv_codec.networks.strips import Halos, kept, reach
 
 DECODER_HIDDEN_KERNELS = (1, 1, 3, 3)
 """Kernel sizes of the decoder's hidden convolutions (Toderici et al. 2017, figure 1)."""
@@ -56,7 +56,11 @@ class TodericiNetwork(RecurrentNetwork):
         return Halos(encode, decode, reach(self.output, 1))
 
     def encode_iteration(
-        self, residual: Tensor, state: State | None, iteration: int
+        self,
+        residual: Tensor,
+        state: State | None,
+        iteration: int,
+        rows: slice | None = None,
     ) -> tuple[list[Tensor], State]:
         """See `RecurrentNetwork.encode_iteration`; the state is that of each cell in turn."""
         features = self.stem(residual)
@@ -64,9 +68,17 @@ class TodericiNetwork(RecurrentNetwork):
         for index, cell in enumerate(self.encoder):
             features = cell(features, None if state is None else state[index])
             states.append(features)
-        return [self.binarizer(features)], tuple(states)
+        height = residual.shape[2]
+        activations = self.binarizer(kept(features, rows, height))
+        return [activations], tuple(kept(state, rows, height) for state in states)
 
-    def decode_iteration(self, codes: list[Tensor], state: State | None, iteration: int) -> State:
+    def decode_iteration(
+        self,
+        codes: list[Tensor],
+        state: State | None,
+        iteration: int,
+        rows: slice | None = None,
+    ) -> State:
         """See `RecurrentNetwork.decode_iteration`; the state is that of each cell in turn."""
         features = self.decoder_input(codes[0].float())
         states: list[Tensor] = []
@@ -74,7 +86,9 @@ class TodericiNetwork(RecurrentNetwork):
             hidden = cell(features, None if state is None else state[index])
             states.append(hidden)
             features = functional.pixel_shuffle(hidden, 2)
-        return tuple(states)
+        (grid,) = self.config.grids
+        height = codes[0].shape[2] * grid.stride
+        return tuple(kept(state, rows, height) for state in states)
 
     def synthesise(self, state: State, iteration: int) -> Tensor:
         """See `RecurrentNetwork.synthesise`."""

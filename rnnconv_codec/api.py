@@ -8,6 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rnnconv_codec.collection import collected_later
 from rnnconv_codec.container import DEFAULT_MAX_PIXELS, inspect
 from rnnconv_codec.targets import Target, cut, encode_to_target
 
@@ -114,7 +115,8 @@ def load_codec(weights: str | os.PathLike[str] | None = None) -> Codec:
 
 @lru_cache(maxsize=_LOADED_CODECS)
 def _load_once(path: Path, modified: int, size: int) -> Codec:
-    from rnnconv_codec.codec import Codec
+    with collected_later():
+        from rnnconv_codec.codec import Codec
 
     del modified, size  # they are there so that a file that was replaced is loaded again
     return Codec.load(path)

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
+from rnnconv_codec.collection import collected_later
 from rnnconv_codec.container import DEFAULT_MAX_PIXELS, FileInfo, inspect
 from rnnconv_codec.errors import (
     OUT_OF_MEMORY,
@@ -188,7 +189,8 @@ def use_threads(threads: int | None) -> None:
     """Let torch compute with this many threads; None leaves its own choice."""
     if threads is None:
         return
-    import torch
+    with collected_later():
+        import torch
 
     torch.set_num_threads(threads)
 

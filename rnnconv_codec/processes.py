@@ -17,6 +17,7 @@ from multiprocessing import connection, resource_tracker
 from typing import Any
 
 from rnnconv_codec.batch import Conversion, Outcome, Task, convert
+from rnnconv_codec.collection import own_process
 
 _DIED = "the process that converted it died, maybe for want of memory"
 
@@ -108,6 +109,7 @@ class _Workers:
 
 def _work(conversion: Conversion, tasks: connection.Connection) -> None:
     """What a process does until the first one ends it, or is gone."""
+    own_process()
     # Ctrl-C reaches every process of a terminal; the first one ends the others.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if sys.platform != "win32":

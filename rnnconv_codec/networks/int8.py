@@ -107,7 +107,7 @@ class Levels:
         batch, channels, height, width = values.shape
         rows = as_rows(values)
         found = torch.empty(rows.shape, dtype=torch.uint8)
-        for part in parts(len(rows)):
+        for part in parts(*rows.shape):
             prepared = rows[part] if prepare is None else prepare(rows[part])
             _bytes_of(prepared * self._factor, self.zero, out=found[part])
         return found.view(batch, height, width, channels).permute(0, 3, 1, 2)

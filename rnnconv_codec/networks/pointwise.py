@@ -17,6 +17,9 @@ cells most of it stays in a core's second cache until it is used; that of a whol
 memory and back at every step. Half or twice as many make no difference.
 """
 
+TYPICAL_CHANNELS = 128
+"""Of those cells."""
+
 
 FromInput = Callable[[slice], Tensor]
 """Of some cells, what a `ConvGRUCell`'s input convolution makes of them: new rows (n, 3 H)."""
@@ -66,9 +69,12 @@ class PointwiseCell:
         torch.addcmul(state, update, candidate.sub_(state), out=out)
 
 
-def parts(cells: int) -> Iterator[slice]:
-    """Consecutive parts of so many cells that go through all steps one after another."""
-    step = CELLS_AT_A_TIME * torch.get_num_threads()
+def parts(cells: int, channels: int = TYPICAL_CHANNELS) -> Iterator[slice]:
+    """Consecutive parts of so many cells that go through all steps one after another.
+
+    Those of few channels are larger, as each step has to be begun for each part.
+    """
+    step = CELLS_AT_A_TIME * max(1, TYPICAL_CHANNELS // channels) * torch.get_num_threads()
     for first in range(0, cells, step):
         yield slice(first, first + step)
 

@@ -30,7 +30,7 @@ def in_float32(model: ModelFile) -> ModelFile:
     """The same weights without scales."""
     assert isinstance(model.config, CompactConfig) and model.config.int8
     tensors = {n: t for n, t in model.tensors.items() if not n.endswith(".input_scale")}
-    config = dataclasses.replace(model.config, int8=False, int8_codes=False)
+    config = dataclasses.replace(model.config, int8=False, int8_decoder=False)
     return dataclasses.replace(model, config=config, tensors=tensors)
 
 

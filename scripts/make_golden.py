@@ -58,7 +58,7 @@ MODELS = {
     ),
     "rate-aware": TINY,
     "post-filter": FILTERED,
-    "int8": dataclasses.replace(FILTERED, int8=True, int8_codes=True),
+    "int8": dataclasses.replace(FILTERED, int8=True, int8_decoder=True),
 }
 """The first is the network of version 0.1.0; the last is the first with codes in pairs."""
 
@@ -76,7 +76,7 @@ PART_BYTES = 400
 def train(name: str, folder: RunFolder, photographs: Path) -> Path:
     """Train a model through all stages; returns the weights file."""
     # 8 bits come after training.
-    filtered = dataclasses.replace(MODELS[name], int8=False, int8_codes=False)
+    filtered = dataclasses.replace(MODELS[name], int8=False, int8_decoder=False)
     network = dataclasses.replace(filtered, post_filter_channels=0, post_filter_blocks=0)
     images = load_images(photographs, 128)
     crops = validation_batch(photographs, 128)

@@ -295,7 +295,7 @@ def test_calibration_finds_the_largest_inputs_and_changes_nothing_else(photograp
 
     network = with_scales.network
     assert isinstance(network, CompactNetwork)
-    assert network.config.int8 and network.config.int8_codes
+    assert network.config.int8 and network.config.int8_decoder
     ranged = dict(network.ranged_convolutions())
     assert all(has_input_scale(convolution) for convolution in ranged.values())
     # A photograph's pixels go from -1 to 1, times the gain of the iteration.
@@ -343,7 +343,7 @@ def test_the_default_weights_lose_less_than_a_tenth_of_a_db_to_8_bits(
     tensors = {k: v for k, v in model.tensors.items() if not k.endswith(".input_scale")}
     exact = dataclasses.replace(
         model,
-        config=dataclasses.replace(model.config, int8=False, int8_codes=False),
+        config=dataclasses.replace(model.config, int8=False, int8_decoder=False),
         tensors=tensors,
     )
 

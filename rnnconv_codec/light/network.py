@@ -21,6 +21,10 @@ Tensors = Callable[[str], Floats]
 """The network's tensors by name, without the prefix of a weights file."""
 
 
+Layer = Callable[[Floats], Floats]
+"""From (h, w, I) to a new (h, w, O)."""
+
+
 class _Cell:
     """`networks.cell.ConvGRUCell`, but for its input convolution."""
 
@@ -28,12 +32,20 @@ class _Cell:
         self._from_hidden = _convolution(tensors, f"{name}.conv_hh")
         self._candidate = _convolution(tensors, f"{name}.conv_u")
 
-    def __call__(self, from_input: Floats, hidden: Floats | None) -> Floats:
-        """The new state, from what `conv_ih` makes of the input and the state before."""
+    def __call__(
+        self, from_input: Floats, hidden: Floats | None, from_hidden: Layer | None = None
+    ) -> Floats:
+        """The new state.
+
+        Args:
+            from_input: what `conv_ih` makes of the input.
+            hidden: the state before.
+            from_hidden: computes `conv_hh` in another way.
+        """
         size = from_input.shape[2] // 3
         if hidden is None:
             hidden = np.zeros((*from_input.shape[:2], size), np.float32)
-        gates = self._from_hidden(hidden)
+        gates = (from_hidden or self._from_hidden)(hidden)
         gates += from_input[..., : 2 * size]
         gates = _sigmoid(gates)
         candidate = self._candidate(gates[..., :size] * hidden)
@@ -43,10 +55,6 @@ class _Cell:
         candidate *= gates[..., size:]
         candidate += hidden
         return candidate
-
-
-Layer = Callable[[Floats], Floats]
-"""From (h, w, I) to a new (h, w, O)."""
 
 
 class _Layers:
@@ -188,7 +196,17 @@ class CompactDecoder:
         # The lowest coefficients come from the coarse grid, the others from the codes.
         weight = self._input_weight("fine", self._fine_scale)[:, : low.shape[2]]
         from_input += Convolution(weight)(low)
-        return coarse_state, self._fine_decoder(from_input, fine_state)
+        gates = self._fine_gates(iteration)
+        return coarse_state, self._fine_decoder(from_input, fine_state, gates)
+
+    def _fine_gates(self, iteration: int) -> Layer | None:
+        """See `networks.prepared`: the fine cell's `conv_hh` in 8 bits, None for float32."""
+        if not (self._config.int8_decoder and self._config.int8 and iteration):
+            return None
+        name = "fine_decoder.conv_hh"
+        before = self._tensors("synthesis.input_scale")[iteration - 1] / self._fine_scale
+        weight, bias = self._tensors(f"{name}.weight"), self._tensors(f"{name}.bias")
+        return ByteConvolution(weight, bias, Levels.signed(before))
 
     def _input_weight(self, grid: str, scale: Floats) -> Floats:
         """Of the input convolution of a grid's cell, for coefficients before they are scaled."""
@@ -206,7 +224,7 @@ class CompactDecoder:
         # Those of the coefficients that come from codes are the last ones.
         weight = self._input_weight(grid, scale)[:, -len(offset) :]
         bias = self._tensors(f"{grid}_decoder.conv_ih.bias")
-        if not self._config.int8_codes:
+        if not self._config.int8_decoder:
             dequantise, convolve = Convolution(dequantiser, offset), Convolution(weight, bias)
             return lambda codes: convolve(dequantise(codes))
         joined = np.tensordot(weight, dequantiser[:, :, 0, 0], ((1,), (0,))).transpose(0, 3, 1, 2)

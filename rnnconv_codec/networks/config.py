@@ -84,7 +84,8 @@ class CompactConfig:
         post_filter_channels: of the filter of shown pictures; 0 is no filter.
         post_filter_blocks: its residual blocks.
         int8: whether filters and encoder are computed in 8-bit integers (`networks.prepared`).
-        int8_codes: whether what the decoder makes of codes is (`networks.code_convolution`).
+        int8_decoder: whether what the decoder's cells make of codes is, and, with `int8`, the fine
+            one's gates of its state.
         context: sizes of the context model.
     """
 
@@ -101,7 +102,7 @@ class CompactConfig:
     post_filter_channels: int = 0
     post_filter_blocks: int = 0
     int8: bool = False
-    int8_codes: bool = False
+    int8_decoder: bool = False
     context: ContextModelConfig = field(default_factory=ContextModelConfig)
 
     preset = "compact"
@@ -165,7 +166,7 @@ OPTIONAL_PARTS = ("loop_filter_channels", "post_filter_channels", "post_filter_b
 """Sizes that may be 0: the part is left out then."""
 
 
-SWITCHES = ("rate_aware", "int8", "int8_codes", "from_finer")
+SWITCHES = ("rate_aware", "int8", "int8_decoder", "from_finer")
 """Fields that are true or false."""
 
 

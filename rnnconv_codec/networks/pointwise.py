@@ -24,23 +24,28 @@ TYPICAL_CHANNELS = 128
 FromInput = Callable[[slice], Tensor]
 """Of some cells, what a `ConvGRUCell`'s input convolution makes of them: new rows (n, 3 H)."""
 
+Product = Callable[[Tensor], Tensor]
+"""From rows (n, I) to new rows (n, O)."""
+
 
 class PointwiseCell:
     """A `ConvGRUCell` for inference whose hidden convolutions are 1x1.
 
     Args:
         cell: whose hidden convolutions these are.
+        gates: computes its `conv_hh`, without bias, in another way.
 
     Attributes:
         bias: (3 H,), theirs, to be added to what is given as made of the input.
     """
 
-    def __init__(self, cell: ConvGRUCell) -> None:
+    def __init__(self, cell: ConvGRUCell, gates: Product | None = None) -> None:
         hidden = cell.hidden_channels
         assert cell.conv_hh.bias is not None and cell.conv_u.bias is not None
         self._hidden = hidden
         self.bias = torch.cat([cell.conv_hh.bias, cell.conv_u.bias]).detach()
-        self._gates = transposed(cell.conv_hh.weight.detach().view(2 * hidden, hidden))
+        self._gates = gates
+        self._hidden_gates = transposed(cell.conv_hh.weight.detach().view(2 * hidden, hidden))
         self._candidate = transposed(cell.conv_u.weight.detach().view(hidden, hidden))
 
     def __call__(self, from_input: FromInput, state: Tensor | None, like: Tensor) -> Tensor:
@@ -64,7 +69,11 @@ class PointwiseCell:
         if state is None:
             torch.mul(x_gates[:, self._hidden :].sigmoid(), tanh_(x_u), out=out)
             return
-        reset, update = torch.addmm(x_gates, state, self._gates).sigmoid_().chunk(2, 1)
+        if self._gates is None:
+            gates = torch.addmm(x_gates, state, self._hidden_gates)
+        else:
+            gates = self._gates(state).add_(x_gates)
+        reset, update = gates.sigmoid_().chunk(2, 1)
         candidate = tanh_(torch.addmm(x_u, reset * state, self._candidate))
         torch.addcmul(state, update, candidate.sub_(state), out=out)
 

@@ -1,10 +1,11 @@
-"""The compact network as it is run: weights multiplied together, filters and encoder in 8 bits.
+"""The compact network as it is run: weights multiplied together, much of it in 8 bits.
 
 The function is that of `CompactNetwork`, up to rounding. What has no gradient need not be computed
 as it is trained: scales become part of the weights beside them, one convolution after another
 without anything between them becomes one, and the parts of which the decoder's state does not
-depend run on bytes if the weights say how large their inputs become (`CompactConfig.int8`).
-The decoder's cells stay in float32: their state is a sum over all iterations.
+depend run on bytes if the weights say how large their inputs become (`CompactConfig.int8`). The
+decoder's state is a sum over all iterations: only codes, which are bytes without rounding, and
+gates, which are near to switches, may be computed in 8 bits there (`CompactConfig.int8_decoder`).
 
 Everything is prepared when it is first used: few parts run where few iterations are decoded.
 """
@@ -30,7 +31,7 @@ from rnnconv_codec.networks.int8 import (
     has_input_scale,
     input_scale,
 )
-from rnnconv_codec.networks.pointwise import PointwiseCell, as_grid, as_rows, transposed
+from rnnconv_codec.networks.pointwise import PointwiseCell, Product, as_grid, as_rows, transposed
 from rnnconv_codec.networks.post_filter import ResidualBlock, detail, on_grid
 from rnnconv_codec.networks.recurrent import RecurrentNetwork, State
 from rnnconv_codec.networks.strips import Halos, kept
@@ -110,7 +111,7 @@ class PreparedCompactNetwork(RecurrentNetwork):
     ) -> State:
         """See `RecurrentNetwork.decode_iteration`."""
         coarse_state, fine_state = state if state is not None else (None, None)
-        prepare = code_bytes if self.config.int8_codes else Tensor.float
+        prepare = code_bytes if self.config.int8_decoder else Tensor.float
         coarse, fine = (prepare(grid) for grid in codes)
         coarse_state = self.coarse_decoder[iteration](coarse, coarse_state)
         low = functional.pixel_shuffle(self.coarse_synthesis(coarse_state), 2)
@@ -203,7 +204,7 @@ def _coarse_decoder(network: CompactNetwork, iteration: int) -> Callable[..., Te
     )
     weight, bias = cell.conv_ih.weight.detach(), _bias(cell.conv_ih) + step.bias
     weight = weight / network.coarse_state_scale.detach()[: weight.shape[1]].view(-1, 1, 1)
-    if network.config.int8_codes:
+    if network.config.int8_decoder:
         from_codes: Convolve = CodeConvolution(
             torch.einsum("ocyx,ci->oiyx", weight, dequantiser),
             bias + weight.sum((2, 3)) @ offset,
@@ -246,7 +247,7 @@ def _fine_decoder(network: CompactNetwork, iteration: int) -> Callable[..., Tens
     There are only linear steps from codes to gates: one product here.
     """
     cell = network.fine_decoder
-    step = PointwiseCell(cell)
+    step = PointwiseCell(cell, _fine_gates(network, iteration))
     inputs = cell.conv_ih.weight.detach()[:, :, 0, 0]
     inputs = inputs / network.fine_state_scale.detach()[: inputs.shape[1]]
     of_low, of_high = inputs.split(
@@ -257,7 +258,7 @@ def _fine_decoder(network: CompactNetwork, iteration: int) -> Callable[..., Tens
     )
     of_low, of_codes = transposed(of_low), of_high @ dequantiser
     bias = _bias(cell.conv_ih) + step.bias + of_high @ offset
-    if network.config.int8_codes:
+    if network.config.int8_decoder:
         at_rest = _at_rest(network.fine_binarizers[iteration])
         convolve = CodeConvolution(of_codes[:, :, None, None], bias, at_rest)
         from_codes: Convolve = lambda rows: as_rows(convolve(as_grid(rows)))  # noqa: E731
@@ -273,6 +274,21 @@ def _fine_decoder(network: CompactNetwork, iteration: int) -> Callable[..., Tens
         return step(from_input, state, codes)
 
     return decode
+
+
+def _fine_gates(network: CompactNetwork, iteration: int) -> Product | None:
+    """What the fine grid's gates make of the state, in 8 bits; None for float32.
+
+    Small errors of a gate do no harm, as the candidate is near the state. Those of the candidate
+    itself would.
+    """
+    if not (network.config.int8_decoder and network.config.int8 and iteration):
+        return None
+    before = input_scale(network.synthesis, iteration - 1) / network.fine_state_scale.detach()
+    convolve = ByteConvolution(
+        network.fine_decoder.conv_hh.weight.detach(), None, Levels.signed(before)
+    )
+    return lambda rows: as_rows(convolve(as_grid(rows)))
 
 
 def _affine(rows: Tensor, weight: Tensor, bias: Tensor) -> Tensor:

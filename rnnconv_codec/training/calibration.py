@@ -41,7 +41,7 @@ def calibrated(codec: TrainableCodec, folder: Path) -> TrainableCodec:
     with torch.inference_mode(), _measured(network) as largest:
         for index in range(CROPS):
             shown(codec, code_batch(codec, sampler.batch(index)))
-    result = TrainableCodec(dataclasses.replace(network.config, int8=True, int8_codes=True))
+    result = TrainableCodec(dataclasses.replace(network.config, int8=True, int8_decoder=True))
     scales = {f"network.{name}.input_scale": scale for name, scale in largest.items()}
     result.load_state_dict({**codec.state_dict(), **scales})
     return result

@@ -15,7 +15,7 @@ from rnnconv_codec.errors import ArgumentError, WeightsError
 if TYPE_CHECKING:
     from rnnconv_codec.light.decoder import LightDecoder
 
-LIGHT_PIXELS = 1 << 19
+LIGHT_PIXELS = 3 << 17
 """Up to so many pixels a picture is there sooner without torch (`benchmarks/engines.py`)."""
 
 LIGHT_FILES = 2

@@ -16,7 +16,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from rnnconv_codec.collection import collected_later
 from rnnconv_codec.container import DEFAULT_MAX_PIXELS, FileInfo, inspect
 from rnnconv_codec.errors import (
     OUT_OF_MEMORY,
@@ -31,6 +30,7 @@ from rnnconv_codec.errors import (
 )
 from rnnconv_codec.files import atomic_write, check_output, is_same_file, make_folder, read_file
 from rnnconv_codec.memory import give_back_freed_memory
+from rnnconv_codec.process_memory import collected_later
 from rnnconv_codec.targets import WHOLE, Target, cut, encode_prepared_to_target
 
 if TYPE_CHECKING:

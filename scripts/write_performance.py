@@ -101,18 +101,21 @@ timer of `benchmarks/paired.py`):
   error was half a level, with 80 it is a twentieth).
 - The decoder's products of codes in 8 bits: decoding 0.61 s where it was 0.69, encoding 0.98 and
   1.06. Codes are bytes as they are, so that only weights are rounded; but each of the 192 and 96
-  codes of a cell adds its error to the state, in every iteration. Coefficients in bytes instead of codes
-  cost 3 %, made by an 8-bit product 27 %; codes with one step for the whole kernel 2 %, without a bias
-  that is exact where nothing is coded 1.8 %; with both 0.01 % (five squares of `dev`).
-- The gates of the fine decoder cell in 8 bits: 0.55 s and 0.91; no cost that could be measured, where
-  that of the candidate in place of the gates is 3.6 %.
+  codes of a cell adds its error to the state, in every iteration. Coefficients in bytes instead of
+  codes cost 3 % BD-rate, made by an 8-bit product 27 %; codes with one step for the whole kernel
+  2 %, without a bias that is exact where nothing is coded 1.8 %; with both 0.01 % (five squares of
+  `dev`).
+- The gates of the fine decoder cell in 8 bits: 0.55 s and 0.91; no cost that could be measured,
+  where that of the candidate in place of the gates is 3.6 %.
 - Sure codes are not coded (`docs/FORMAT.md`): range decoding 0.056 s where it was 0.170.
-- Codes in pairs: 0.055 s where it was 0.074, for the same bytes. The range coder's time goes into a model
-  for each symbol: 25 ns, of two symbols or of four.
+- Codes in pairs: 0.055 s where it was 0.074, for the same bytes. The range coder's time goes into
+  a model for each symbol: 25 ns, of an alphabet of two or of four.
 - Halos only where something looks beyond a cell, and larger strips where they take little memory:
   encoding 12 megapixels takes 1.10 times as long by pixel as 0.4, where it took 1.27.
 - No garbage collection while torch is imported, nor of what it made: encoding 0.1 megapixels takes
   1.7 s from start to exit where it took 2.3, less than a tenth more than `import torch` alone.
+- glibc told to keep freed blocks, in the command's processes: decoding one iteration of 12
+  megapixels 0.44 s a megapixel where it took 0.47, nothing at 0.4 megapixels.
 - Weights folded: from the fine codes to the gates of the fine cell there is one product.
 - Cells of one 1x1 convolution after another go through them a thousand at a time: the products
   themselves run a fifth faster when their operands are in the second cache.
@@ -133,12 +136,11 @@ Lost:
   0.53 s where it is 0.49 with both cores on one after the other.
 - Other calls of the range coder: Bernoulli, Binomial and lazy models take as long or longer for
   the same bytes.
-- glibc's allocator told to keep memory: nothing at 0.4 megapixels, and no more than the noise of 5 %
-  at 12. Huge pages: nothing.
-- Strips of shown pictures four times as large as those of the residual loop: slower than twice as large,
-  as glibc returns blocks of more than 32 MiB to the system each time.
-- More of the synthesis in 8 bits: with 56 of 160 channels in float32 in place of 80, 0.14 % BD-rate for 3 %
-  of the time; with 40, 0.3 %.
+- Huge pages: nothing.
+- Strips of shown pictures four times as large as those of the residual loop: no faster than twice
+  as large, and more memory.
+- More of the synthesis in 8 bits: with 56 of 160 channels in float32 in place of 80, 0.14 % BD-rate
+  for 3 % of the time; with 40, 0.3 %.
 - Three codes to a symbol: products of three probabilities are below the coder's 24 bits.
 - All logits of a grid in one convolution in place of one per group, 8-bit convolutions with
   addition and clipping fused: some 3 ms of 660, estimated, not built.

@@ -44,7 +44,8 @@ Seconds from process start to exit.
 PARTS = """\
 ## Where the time goes
 
-Shares of the time of one call, all iterations.
+Shares of the time of one call, all iterations. The range coder runs on one core however many there
+are, and nothing beside it, as the codes of a group tell the context model about the next one.
 """
 
 LINEAR = """\

@@ -44,7 +44,7 @@ Example:
     "--calibration",
     metavar="DIR",
     type=click.Path(path_type=Path),
-    help="Photographs that tell how large values become: filters and encoder run in 8 bits then.",
+    help="Photographs that tell how large values become: much of the network runs in 8 bits then.",
 )
 @force_option
 def export(

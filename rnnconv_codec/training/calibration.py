@@ -25,7 +25,7 @@ SEED = 1
 
 
 def calibrated(codec: TrainableCodec, folder: Path) -> TrainableCodec:
-    """A finished codec with the scales that let its filters and encoder run in 8 bits.
+    """A finished codec with the scales that let much of it run in 8 bits.
 
     Args:
         codec: of the compact preset.

@@ -28,8 +28,8 @@ def export_weights(
         state_path: state of stage graft, context or joint.
         output: file to write.
         post_filter: state of stage post-filter that was trained behind it.
-        calibration: folder of photographs that tell how large values become, so that filters and
-            encoder can run in 8 bits; see `calibrated`.
+        calibration: folder of photographs that tell how large values become, so that much of the
+            network can run in 8 bits; see `calibrated`.
 
     Raises:
         TrainingError: the state is missing or does not fit, or there are no photographs.

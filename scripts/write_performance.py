@@ -114,7 +114,7 @@ timer of `benchmarks/paired.py`):
 - Halos only where something looks beyond a cell, and larger strips where they take little memory:
   encoding 12 megapixels takes 1.10 times as long by pixel as 0.4, where it took 1.27.
 - No garbage collection while torch is imported, nor of what it made: encoding 0.1 megapixels takes
-  1.7 s from start to exit where it took 2.3, less than a tenth more than `import torch` alone.
+  1.9 s from start to exit where it took 2.3.
 - glibc told to keep freed blocks, in the command's processes: decoding one iteration of 12
   megapixels 0.44 s a megapixel where it took 0.47, nothing at 0.4 megapixels.
 - Weights folded: from the fine codes to the gates of the fine cell there is one product.

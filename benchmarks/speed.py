@@ -148,7 +148,7 @@ def measure_warm(megapixels: float, threads: int, runs: int) -> dict[str, Any]:
 
     from rnnconv_codec.codec import Codec
     from rnnconv_codec.complexity import count_multiply_adds
-    from rnnconv_codec.process_memory import own_process
+    from rnnconv_codec.memory import own_process
 
     own_process()
     torch.set_num_threads(threads)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rnnconv_codec.container import DEFAULT_MAX_PIXELS, inspect
-from rnnconv_codec.process_memory import collected_later
+from rnnconv_codec.memory import collected_later
 from rnnconv_codec.targets import Target, cut, encode_to_target
 
 if TYPE_CHECKING:

@@ -29,8 +29,7 @@ from rnnconv_codec.errors import (
     is_out_of_memory,
 )
 from rnnconv_codec.files import atomic_write, check_output, is_same_file, make_folder, read_file
-from rnnconv_codec.memory import give_back_freed_memory
-from rnnconv_codec.process_memory import collected_later
+from rnnconv_codec.memory import collected_later, give_back_freed_memory
 from rnnconv_codec.targets import WHOLE, Target, cut, encode_prepared_to_target
 
 if TYPE_CHECKING:

@@ -54,8 +54,7 @@ from rnnconv_codec.weights import (
     load_model_file,
 )
 
-CODING_STRIPS = 2
-SHOWN_STRIPS = 2
+LARGE_STRIPS = 2
 """How many times as large as those of the residual loop other strips are.
 
 The context model takes less memory for a pixel, and a picture is shown when the encoder's states or
@@ -72,20 +71,18 @@ class _Frame:
         height: in pixels.
         mode: of the pixels.
         strips: of the padded picture, for the residual loop.
-        coding_strips: for the context model.
-        shown_strips: for what is shown.
+        large_strips: for the context model, and for what is shown.
     """
 
     width: int
     height: int
     mode: PixelMode
     strips: Sequence[Strip]
-    coding_strips: Sequence[Strip]
-    shown_strips: Sequence[Strip]
+    large_strips: Sequence[Strip]
 
     @classmethod
     def of(cls, width: int, height: int, mode: PixelMode, plan: StripPlan) -> _Frame:
-        plans = (plan, plan.times(CODING_STRIPS), plan.times(SHOWN_STRIPS))
+        plans = (plan, plan.times(LARGE_STRIPS))
         strips = (some.strips(round_up(height), round_up(width)) for some in plans)
         return cls(width, height, mode, *strips)
 
@@ -96,7 +93,7 @@ class _Frame:
     def picture(self, reconstruction: Rows) -> Image.Image:
         """The picture of which `reconstruction` gives the strips, cropped and in its mode."""
         picture = Image.new(self.mode.pillow_mode, (self.width, self.height))
-        for strip in self.shown_strips:
+        for strip in self.large_strips:
             rows = reconstruction(strip)[:, :, : self.height - strip.first, : self.width]
             picture.paste(_to_image(rows).convert(picture.mode), (0, strip.first))
         return picture
@@ -267,7 +264,7 @@ class Codec:
         total = self._checked_iterations(iterations)
         mode = PixelMode.from_pillow_mode(image.mode)
         frame = _Frame.of(image.width, image.height, mode, self._strips)
-        coder = SegmentCoder(self._context, frame.coding_strips, frame.padded_width)
+        coder = SegmentCoder(self._context, frame.large_strips, frame.padded_width)
         network = StripedNetwork(self._network, frame.strips)
         segment = b""
 
@@ -388,7 +385,7 @@ class Codec:
 
     def _segment_decoder(self, header: Header, frame: _Frame) -> SegmentCoder:
         check_model(header, name=self.name, model_id=self.model_id, iterations=self.iterations)
-        return SegmentCoder(self._context, frame.coding_strips, frame.padded_width)
+        return SegmentCoder(self._context, frame.large_strips, frame.padded_width)
 
     def _reconstruct(self, container: Container, progress: Progress | None) -> Image.Image:
         frame = self._frame(container.header)

@@ -17,7 +17,7 @@ from multiprocessing import connection, resource_tracker
 from typing import Any
 
 from rnnconv_codec.batch import Conversion, Outcome, Task, convert
-from rnnconv_codec.process_memory import own_process
+from rnnconv_codec.memory import own_process
 
 _DIED = "the process that converted it died, maybe for want of memory"
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from rnnconv_codec.process_memory import collected_later
+from rnnconv_codec.memory import collected_later
 
 
 @pytest.fixture(autouse=True)
@@ -47,7 +47,7 @@ def test_the_objects_of_a_library_user_are_not_frozen() -> None:
 def test_in_a_process_of_ours_what_was_imported_is_never_looked_at_again() -> None:
     program = """
 import gc
-from rnnconv_codec.process_memory import collected_later, own_process
+from rnnconv_codec.memory import collected_later, own_process
 own_process()
 before = gc.get_freeze_count()
 with collected_later():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from rnnconv_codec.cli.group import INTERRUPTED_STATUS, cli
-from rnnconv_codec.process_memory import own_process
+from rnnconv_codec.memory import own_process
 
 
 def main() -> None:

@@ -136,10 +136,11 @@ def _coded(table: ProbabilityTable, logits: Logits, flags: Bits) -> Iterator[NDA
             first = part.start // BLOCK_CODES
             for block in np.flatnonzero(flags[first : first + BLOCKS_AT_A_TIME]):
                 is_coded[block * BLOCK_CODES : (block + 1) * BLOCK_CODES] = True
-            found = np.flatnonzero(is_coded) + part.start
+            found = np.flatnonzero(is_coded)
+            found += part.start
         else:
             found = np.arange(part.start, part.stop)
-        places = np.concatenate([places, found])
+        places = np.concatenate([places, found]) if len(places) else found
         even = len(places) if part.stop == len(logits) else len(places) // 2 * 2
         yield places[:even]
         places = places[even:]

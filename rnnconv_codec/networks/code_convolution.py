@@ -8,13 +8,17 @@ are left only where codes say something (docs/PERFORMANCE.md: 1.8 % BD-rate with
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor, nn
 
-from rnnconv_codec.networks.int8 import SIGNED_ZERO, ByteConvolution, Levels, signed_bytes
-from rnnconv_codec.networks.levels import MAX_SIGNED, MAX_WEIGHT
+from rnnconv_codec.networks.int8 import (
+    SIGNED_ZERO,
+    ByteConvolution,
+    Levels,
+    signed_bytes,
+    weight_steps,
+)
+from rnnconv_codec.networks.levels import MAX_SIGNED
 
 
 def code_bytes(codes: Tensor) -> Tensor:
@@ -30,14 +34,7 @@ def code_bytes(codes: Tensor) -> Tensor:
     return signed_bytes(levels)
 
 
-class Halves(NamedTuple):
-    """Two weights whose sum is a third one."""
-
-    centre: Tensor
-    rest: Tensor
-
-
-def split(weight: Tensor) -> Halves:
+def split(weight: Tensor) -> tuple[Tensor, Tensor]:
     """Cut the centre off a kernel, but for what it is more than steps of 7 bits.
 
     The centre of the decoder's kernels is ten times as large as what is around it, which would be
@@ -52,11 +49,11 @@ def split(weight: Tensor) -> Halves:
     middle = weight.shape[2] // 2
     inner = slice(middle, middle + 1)
     centre = weight[:, :, inner, inner]
-    step = centre.abs().amax((1, 2, 3), keepdim=True).clamp(min=torch.finfo().tiny) / MAX_WEIGHT
+    step = weight_steps(centre).view(-1, 1, 1, 1)
     coarse = (centre / step).round() * step
     rest = weight.clone()
     rest[:, :, inner, inner] -= coarse
-    return Halves(coarse, rest)
+    return coarse, rest
 
 
 class CodeConvolution(nn.Module):
@@ -74,9 +71,8 @@ class CodeConvolution(nn.Module):
         levels = Levels(torch.full((inputs,), 1 / MAX_SIGNED), SIGNED_ZERO)
         self._centre: ByteConvolution | None = None
         if kernel > 1:
-            halves = split(weight)
-            self._centre = ByteConvolution(halves.centre, None, levels, at_rest=at_rest)
-            weight = halves.rest
+            centre, weight = split(weight)
+            self._centre = ByteConvolution(centre, None, levels, at_rest=at_rest)
         self._rest = ByteConvolution(weight, bias, levels, padding=kernel // 2, at_rest=at_rest)
 
     def forward(self, codes: Tensor) -> Tensor:

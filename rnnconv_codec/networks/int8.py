@@ -127,6 +127,11 @@ def signed_bytes(values: Tensor, *, out: Tensor | None = None) -> Tensor:
     return torch.bitwise_xor(values.view(torch.uint8), SIGNED_ZERO, out=out)
 
 
+def weight_steps(weight: Tensor) -> Tensor:
+    """Of each output of a weight (O, I, k, k) the step (O,) with which it fits into int8."""
+    return (weight.abs().amax((1, 2, 3)) / MAX_WEIGHT).clamp(min=LEAST_WEIGHT)
+
+
 class ByteConvolution(nn.Module):
     """A convolution of bytes.
 
@@ -157,7 +162,7 @@ class ByteConvolution(nn.Module):
         self._input, self._output = input, output
         self._stride, self._padding = stride, padding
         scaled = weight * input.step.view(1, -1, 1, 1)
-        scale = (scaled.abs().amax((1, 2, 3)) / MAX_WEIGHT).clamp(min=LEAST_WEIGHT)
+        scale = weight_steps(scaled)
         integers = (scaled / scale.view(-1, 1, 1, 1)).round().to(torch.int8)
         bias = torch.zeros(len(weight)) if bias is None else bias
         if at_rest is not None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from rnnconv_codec.networks.cell import ConvGRUCell, tanh_
+from rnnconv_codec.networks.cell import ConvGRUCell, Convolve, tanh_
 
 CELLS_AT_A_TIME = 1024
 """Cells of the grid, for each thread, that go through all steps before the next ones do.
@@ -44,8 +44,12 @@ class PointwiseCell:
         assert cell.conv_hh.bias is not None and cell.conv_u.bias is not None
         self._hidden = hidden
         self.bias = torch.cat([cell.conv_hh.bias, cell.conv_u.bias]).detach()
-        self._gates = gates
-        self._hidden_gates = transposed(cell.conv_hh.weight.detach().view(2 * hidden, hidden))
+        self._add_gates: Callable[[Tensor, Tensor], Tensor]
+        if gates is None:
+            matrix = transposed(cell.conv_hh.weight.detach().view(2 * hidden, hidden))
+            self._add_gates = lambda given, state: torch.addmm(given, state, matrix)
+        else:
+            self._add_gates = lambda given, state: gates(state).add_(given)
         self._candidate = transposed(cell.conv_u.weight.detach().view(hidden, hidden))
 
     def __call__(self, from_input: FromInput, state: Tensor | None, like: Tensor) -> Tensor:
@@ -69,11 +73,7 @@ class PointwiseCell:
         if state is None:
             torch.mul(x_gates[:, self._hidden :].sigmoid(), tanh_(x_u), out=out)
             return
-        if self._gates is None:
-            gates = torch.addmm(x_gates, state, self._hidden_gates)
-        else:
-            gates = self._gates(state).add_(x_gates)
-        reset, update = gates.sigmoid_().chunk(2, 1)
+        reset, update = self._add_gates(x_gates, state).sigmoid_().chunk(2, 1)
         candidate = tanh_(torch.addmm(x_u, reset * state, self._candidate))
         torch.addcmul(state, update, candidate.sub_(state), out=out)
 
@@ -98,6 +98,12 @@ def as_rows(grid: Tensor) -> Tensor:
     return grid.permute(0, 2, 3, 1).reshape(-1, grid.shape[1])
 
 
-def as_grid(rows: Tensor) -> Tensor:
-    """(n, C) → (1, C, 1, n), channels last in memory."""
-    return rows[None, None].permute(0, 3, 1, 2)
+def on_rows(convolve: Convolve) -> Product:
+    """What a 1x1 convolution makes of rows."""
+    return lambda rows: as_rows(convolve(rows[None, None].permute(0, 3, 1, 2)))
+
+
+def product(weight: Tensor, bias: Tensor) -> Product:
+    """With a weight (O, I), in float32."""
+    matrix = transposed(weight)
+    return lambda rows: torch.addmm(bias, rows, matrix)

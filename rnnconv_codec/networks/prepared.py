@@ -31,7 +31,14 @@ from rnnconv_codec.networks.int8 import (
     has_input_scale,
     input_scale,
 )
-from rnnconv_codec.networks.pointwise import PointwiseCell, Product, as_grid, as_rows, transposed
+from rnnconv_codec.networks.pointwise import (
+    PointwiseCell,
+    Product,
+    as_rows,
+    on_rows,
+    product,
+    transposed,
+)
 from rnnconv_codec.networks.post_filter import ResidualBlock, detail, on_grid
 from rnnconv_codec.networks.recurrent import RecurrentNetwork, State
 from rnnconv_codec.networks.strips import Halos, kept
@@ -185,43 +192,47 @@ def _coarse_encoder(network: CompactNetwork) -> Callable[..., Tensor]:
     """The coarse grid's cell of the encoder: coefficients and state → state."""
     cell = network.coarse_encoder
     step = PointwiseCell(cell)
-    inputs = transposed(cell.conv_ih.weight.detach()[:, :, 0, 0])
-    bias = _bias(cell.conv_ih) + step.bias
+    weight = cell.conv_ih.weight.detach()[:, :, 0, 0]
+    of_input = product(weight, _bias(cell.conv_ih) + step.bias)
 
     def encode(coefficients: Tensor, state: Tensor | None) -> Tensor:
         rows = as_rows(coefficients)
-        return step(lambda part: torch.addmm(bias, rows[part], inputs), state, coefficients)
+        return step(lambda part: of_input(rows[part]), state, coefficients)
 
     return encode
 
 
 def _coarse_decoder(network: CompactNetwork, iteration: int) -> Callable[..., Tensor]:
     """The coarse grid's cell: codes and state → state."""
-    cell = network.coarse_decoder
-    step = PointwiseCell(cell)
-    dequantiser, offset = _dequantiser(
-        network.coarse_dequantisers[iteration], network.code_scale[iteration]
-    )
-    weight, bias = cell.conv_ih.weight.detach(), _bias(cell.conv_ih) + step.bias
-    weight = weight / network.coarse_state_scale.detach()[: weight.shape[1]].view(-1, 1, 1)
-    if network.config.int8_decoder:
-        from_codes: Convolve = CodeConvolution(
-            torch.einsum("ocyx,ci->oiyx", weight, dequantiser),
-            bias + weight.sum((2, 3)) @ offset,
-            _at_rest(network.coarse_binarizers[iteration]),
-        )
-    else:
-        dequantise = _in_float32(
-            network.coarse_dequantisers[iteration], dequantiser[:, :, None, None], offset
-        )
-        convolve = _in_float32(cell.conv_ih, weight, bias)
-        from_codes = lambda codes: convolve(dequantise(codes))  # noqa: E731
+    step = PointwiseCell(network.coarse_decoder)
+    from_codes = _coarse_from_codes(network, iteration, step.bias)
 
     def decode(codes: Tensor, state: Tensor | None) -> Tensor:
         rows = as_rows(from_codes(codes))
         return step(lambda part: rows[part], state, codes)
 
     return decode
+
+
+def _coarse_from_codes(network: CompactNetwork, iteration: int, bias: Tensor) -> Convolve:
+    """What the input convolution of the coarse cell makes of codes, plus a bias."""
+    cell = network.coarse_decoder
+    dequantiser, offset = _dequantiser(
+        network.coarse_dequantisers[iteration], network.code_scale[iteration]
+    )
+    weight, bias = cell.conv_ih.weight.detach(), _bias(cell.conv_ih) + bias
+    weight = weight / network.coarse_state_scale.detach()[: weight.shape[1]].view(-1, 1, 1)
+    if network.config.int8_decoder:
+        return CodeConvolution(
+            torch.einsum("ocyx,ci->oiyx", weight, dequantiser),
+            bias + weight.sum((2, 3)) @ offset,
+            _at_rest(network.coarse_binarizers[iteration]),
+        )
+    dequantise = _in_float32(
+        network.coarse_dequantisers[iteration], dequantiser[:, :, None, None], offset
+    )
+    convolve = _in_float32(cell.conv_ih, weight, bias)
+    return lambda codes: convolve(dequantise(codes))
 
 
 def _fine_encoder(network: CompactNetwork, iteration: int) -> Callable[..., Tensor]:
@@ -260,10 +271,9 @@ def _fine_decoder(network: CompactNetwork, iteration: int) -> Callable[..., Tens
     bias = _bias(cell.conv_ih) + step.bias + of_high @ offset
     if network.config.int8_decoder:
         at_rest = _at_rest(network.fine_binarizers[iteration])
-        convolve = CodeConvolution(of_codes[:, :, None, None], bias, at_rest)
-        from_codes: Convolve = lambda rows: as_rows(convolve(as_grid(rows)))  # noqa: E731
+        from_codes = on_rows(CodeConvolution(of_codes[:, :, None, None], bias, at_rest))
     else:
-        from_codes = partial(_affine, weight=transposed(of_codes), bias=bias)
+        from_codes = product(of_codes, bias)
 
     def decode(low: Tensor, codes: Tensor, state: Tensor | None) -> Tensor:
         low_rows, code_rows = as_rows(low), as_rows(codes)
@@ -288,12 +298,7 @@ def _fine_gates(network: CompactNetwork, iteration: int) -> Product | None:
     convolve = ByteConvolution(
         network.fine_decoder.conv_hh.weight.detach(), None, Levels.signed(before)
     )
-    return lambda rows: as_rows(convolve(as_grid(rows)))
-
-
-def _affine(rows: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """(n, I) → (n, O), with a weight (I, O)."""
-    return torch.addmm(bias, rows, weight)
+    return on_rows(convolve)
 
 
 def _at_rest(binarizer: nn.Module) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from rnnconv_codec.networks.recurrent import Quantise, RecurrentNetwork, State
-from rnnconv_codec.networks.strips import Strip
+from rnnconv_codec.networks.strips import Strip, kept
 
 Rows = Callable[[Strip], Tensor]
 """A picture (1, 3, H, W) of which each strip is made when it is asked for."""
@@ -223,7 +223,7 @@ def _difference(image: Rows, coded: CodedIteration) -> Rows:
 
 def _rows(tensor: Tensor, strip: Strip) -> Tensor:
     """The rows of a strip of what belongs to the whole picture, on whatever grid."""
-    return tensor[:, :, strip.cells(strip.height // tensor.shape[2])]
+    return kept(tensor, strip.cells(1), strip.height)
 
 
 def _rows_of(state: State | None, strip: Strip) -> State | None:

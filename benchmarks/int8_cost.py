@@ -10,7 +10,6 @@ PSNR: what is above 0 is rate that the 8 bits cost at the same quality.
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 from pathlib import Path
 
@@ -21,17 +20,9 @@ from PIL import Image
 from rnnconv_codec.codec import Codec
 from rnnconv_codec.evaluation.bd_rate import Curve, bd_rate
 from rnnconv_codec.evaluation.measure import measure_codec
-from rnnconv_codec.networks.config import CompactConfig
+from rnnconv_codec.training.calibration import uncalibrated
 from rnnconv_codec.training.images import find_images
-from rnnconv_codec.weights import DEFAULT_WEIGHTS, ModelFile, find_weights, load_model_file
-
-
-def in_float32(model: ModelFile) -> ModelFile:
-    """The same weights without scales."""
-    assert isinstance(model.config, CompactConfig) and model.config.int8
-    tensors = {n: t for n, t in model.tensors.items() if not n.endswith(".input_scale")}
-    config = dataclasses.replace(model.config, int8=False, int8_decoder=False)
-    return dataclasses.replace(model, config=config, tensors=tensors)
+from rnnconv_codec.weights import DEFAULT_WEIGHTS, find_weights, load_model_file
 
 
 def mean_curve(codec: Codec, pictures: list[Image.Image]) -> Curve:
@@ -59,7 +50,7 @@ def main() -> None:
         with Image.open(path) as image:
             pictures.append(image.convert("RGB").crop((0, 0, options.side, options.side)))
     model = load_model_file(Path(find_weights(options.weights)))
-    exact = mean_curve(Codec(in_float32(model)), pictures)
+    exact = mean_curve(Codec(uncalibrated(model)), pictures)
     found = mean_curve(Codec(model), pictures)
     for name, curve in (("float32", exact), ("8 bits", found)):
         listed = (

@@ -60,7 +60,7 @@ MODELS = {
     "post-filter": FILTERED,
     "int8": dataclasses.replace(FILTERED, int8=True, int8_decoder=True),
 }
-"""The first is the network of version 0.1.0; the last is the first with codes in pairs."""
+"""The first is the network of version 0.1.0; the last is the first with codes in classes."""
 
 JOINT_STEPS = 60
 FILTER_STEPS = 150

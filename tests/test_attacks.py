@@ -316,9 +316,9 @@ def test_a_segment_whose_checksum_is_wrong_never_reaches_the_range_decoder(
     decoded: list[bytes] = []
 
     class Recorder(SegmentDecoder):
-        def __init__(self, segment: bytes, *, pairs: bool = False) -> None:
+        def __init__(self, segment: bytes) -> None:
             decoded.append(segment)
-            super().__init__(segment, pairs=pairs)
+            super().__init__(segment)
 
     monkeypatch.setattr(segments, "SegmentDecoder", Recorder)
     codec.decode(SOUND)

@@ -17,11 +17,20 @@ from torch import Tensor
 
 from rnnconv_codec.entropy import groups as groups_module
 from rnnconv_codec.entropy import integer_model as integer_model_module
+from rnnconv_codec.entropy.classes import (
+    CLASS_LOGITS,
+    CLASSES,
+    CODES_OF_A_SYMBOL,
+    SURE_CLASS,
+    Runs,
+    SymbolOrder,
+    classes_of,
+)
 from rnnconv_codec.entropy.context_model import ContextModel
 from rnnconv_codec.entropy.fixed_point import MAX_LOGIT, UNIT
 from rnnconv_codec.entropy.groups import (
     BLOCK_CODES,
-    BLOCKS_AT_A_TIME,
+    PART_BLOCKS,
     decode_cut_group,
     decode_group,
     encode_group,
@@ -33,7 +42,6 @@ from rnnconv_codec.entropy.integer_model import (
 )
 from rnnconv_codec.entropy.probability_table import (
     MIN_PROBABILITY,
-    PAIR_STEP,
     PROBABILITY_TOTAL,
     TABLE_LENGTH,
     ProbabilityTable,
@@ -224,19 +232,19 @@ def test_many_codes_are_coded_in_parts(
 ) -> None:
     codes = random_codes(8)[0]
     monkeypatch.setattr(groups_module, "BLOCK_CODES", 7)
-    at_once = SegmentCoder(integer_model(trained), STRIPS, WIDTH).encode(codes, [None, None])
-    cut = at_once[1][: len(at_once[1]) // 2 // WORD_BYTES * WORD_BYTES]
-    of_cut = SegmentCoder(integer_model(trained), STRIPS, WIDTH).decode_cut(cut)
+    monkeypatch.setattr(groups_module, "PART_BLOCKS", 2)
 
-    monkeypatch.setattr(groups_module, "BLOCKS_AT_A_TIME", 1)
+    segment = SegmentCoder(integer_model(trained), STRIPS, WIDTH).encode(codes, [None, None])[1]
 
-    in_parts = SegmentCoder(integer_model(trained), STRIPS, WIDTH).encode(codes, [None, None])
-    assert in_parts[1] == at_once[1]
-    for found, expected in (
-        (SegmentCoder(integer_model(trained), STRIPS, WIDTH).decode(in_parts[1]), codes),
-        (SegmentCoder(integer_model(trained), STRIPS, WIDTH).decode_cut(cut), of_cut),
-    ):
-        assert all(torch.equal(a.float(), b) for a, b in zip(found, expected, strict=True))
+    decoded = SegmentCoder(integer_model(trained), STRIPS, WIDTH).decode(segment)
+    assert all(torch.equal(a.float(), b) for a, b in zip(decoded, codes, strict=True))
+    true = torch.cat([grid.flatten() for grid in codes])
+    for length in range(0, len(segment), 4 * WORD_BYTES):
+        cut = SegmentCoder(integer_model(trained), STRIPS, WIDTH).decode_cut(segment[:length])
+        found = torch.cat([grid.flatten() for grid in cut])
+        is_known = found.abs() == 1
+        assert torch.equal(found[is_known], true[is_known])
+    assert int(is_known.sum()) > 0.8 * len(true)
 
 
 def test_every_cut_of_a_segment_gives_codes_that_are_true_or_expected(
@@ -246,19 +254,29 @@ def test_every_cut_of_a_segment_gives_codes_that_are_true_or_expected(
     codes = random_codes(6)
     encoder = SegmentCoder(model, STRIPS, WIDTH)
     first, second = (encoder.encode(grids, [None, None])[1] for grids in codes[:2])
-    true = torch.cat([grid.flatten() for grid in codes[1]])
-    known = [0]
+    true = in_groups(codes[1])
+    known = [[0] * len(true)]
     for length in range(0, len(second), WORD_BYTES):
         decoder = SegmentCoder(model, STRIPS, WIDTH)
         decoder.decode(first)
-        decoded = torch.cat([grid.flatten() for grid in decoder.decode_cut(second[:length])])
+        decoded = in_groups(decoder.decode_cut(second[:length]))
 
-        is_open = decoded.abs() < 1
-        known.append(int(is_open.int().argmax()))
-        assert bool(is_open[known[-1] :].all())
-        assert torch.equal(decoded[: known[-1]], true[: known[-1]])
-    assert known == sorted(known)
-    assert known[-1] > 0.8 * true.numel()
+        is_known = [group.abs() == 1 for group in decoded]
+        for group, of_true, which in zip(decoded, true, is_known, strict=True):
+            assert torch.equal(group[which], of_true[which])
+        known.append([int(which.sum()) for which in is_known])
+        # Groups are known in their order.
+        are_open = [count < len(group) for count, group in zip(known[-1], true, strict=True)]
+        if any(are_open):
+            assert not any(known[-1][are_open.index(True) + 1 :])
+    totals = [sum(counts) for counts in known]
+    assert totals == sorted(totals)
+    assert totals[-1] > 0.8 * sum(len(group) for group in true)
+
+
+def in_groups(grids: list[Tensor]) -> list[Tensor]:
+    """The codes of an iteration, flat, group by group."""
+    return [part.flatten() for grid in grids for part in grid.chunk(CONFIG.groups, 1)]
 
 
 def test_codes_that_a_cut_leaves_open_are_expected_group_by_group(trained: ContextModel) -> None:
@@ -337,49 +355,86 @@ def test_unfitting_context_tensors_are_refused(
         IntegerContextModel(tensors, GRIDS, ITERATIONS, CONFIG)
 
 
-def test_the_probability_table_is_pinned(tiny_model: ModelFile) -> None:
+def test_the_probability_table_is_pinned() -> None:
     table = make_table()
 
-    assert table[MAX_LOGIT] == PROBABILITY_TOTAL // 2
     assert (np.diff(table) >= 0).all()
     assert table[0] == 0 and table[-1] == PROBABILITY_TOTAL
     assert table[1] == MIN_PROBABILITY
-    assert (table + table[::-1] == PROBABILITY_TOTAL).all()
-    # Multiples of 2^-12, those next to what weights had before codes were coded in pairs.
-    assert not (table % PAIR_STEP).any()
-    before = tiny_model.tensors[TABLE_NAME].numpy()
-    assert (np.abs(table - before)[1:-1] <= PAIR_STEP // 2).all()
-    assert hashlib.sha256(table.astype("<i4").tobytes()).hexdigest()[:16] == "23599c977bebfced"
+    assert (table + table[::-1] == PROBABILITY_TOTAL)[:MAX_LOGIT].all()
+    # That of a class is between those of its logits.
+    exact = PROBABILITY_TOTAL / (1 + np.exp(-np.arange(-MAX_LOGIT, MAX_LOGIT + 1) / UNIT))
+    ratio = (table / exact)[1 : MAX_LOGIT + 1]
+    widest = math.exp(CLASS_LOGITS / 2 / UNIT)
+    assert (ratio[table[1 : MAX_LOGIT + 1] > 100] < widest * 1.01).all()
+    assert (ratio[table[1 : MAX_LOGIT + 1] > 100] > 1 / widest / 1.01).all()
+    assert hashlib.sha256(table.astype("<i4").tobytes()).hexdigest()[:16] == "19d7556c6cbfc19d"
 
 
 def older_table() -> np.ndarray[tuple[int, ...], np.dtype[np.int32]]:
-    """As weights files had it before sure codes were skipped."""
+    """As the weights of version 0.1.0 have it."""
     logits = np.arange(-MAX_LOGIT, MAX_LOGIT + 1) / UNIT
     probability = np.rint(PROBABILITY_TOTAL / (1 + np.exp(-logits)))
     limits = (MIN_PROBABILITY, PROBABILITY_TOTAL - MIN_PROBABILITY)
     return np.clip(probability, *limits).astype(np.int32)
 
 
-def table_of_single_codes() -> np.ndarray[tuple[int, ...], np.dtype[np.int32]]:
-    """As weights files had it before codes were coded in pairs."""
+def table_without_classes() -> np.ndarray[tuple[int, ...], np.dtype[np.int32]]:
+    """As weights between 0.1.0 and the next version have it, whose files are coded otherwise."""
     table = older_table()
     table[[0, -1]] = (0, PROBABILITY_TOTAL)
     return table
 
 
 def test_a_table_tells_how_codes_are_coded(tiny_model: ModelFile) -> None:
-    older, single, newer = (
-        ProbabilityTable(make()) for make in (older_table, table_of_single_codes, make_table)
-    )
+    older, newer = ProbabilityTable(older_table()), ProbabilityTable(make_table())
     logits = np.arange(-MAX_LOGIT, MAX_LOGIT + 1, dtype=np.int16)
 
     assert np.array_equal(older_table(), tiny_model.tensors[TABLE_NAME].numpy())
     assert np.array_equal(older.probabilities(logits), older_table())
-    assert np.array_equal(single.probabilities(logits), older_table())
     assert np.array_equal(newer.probabilities(logits)[1:-1], make_table()[1:-1])
     assert newer.probabilities(logits)[[0, -1]].tolist() == older_table()[[0, -1]].tolist()
-    assert [t.skips_sure_codes for t in (older, single, newer)] == [False, True, True]
-    assert [t.codes_pairs for t in (older, single, newer)] == [False, False, True]
+    assert older.miss_probabilities is None
+    assert newer.miss_probabilities is not None and len(newer.miss_probabilities) == CLASSES
+    of_zero = newer.probabilities(np.array([0, 1], np.int16))
+    assert of_zero.tolist() == [
+        newer.miss_probabilities[0],
+        PROBABILITY_TOTAL - newer.miss_probabilities[0],
+    ]
+
+
+def changed(place: int, value: int) -> Callable[[], Any]:
+    """A function that makes a table with another value."""
+
+    def make() -> Any:
+        table = make_table()
+        table[place] = value
+        return table
+
+    return make
+
+
+def table_of_high_misses() -> Any:
+    """In classes, but the first one's codes are what their logits do not say."""
+    table = make_table()
+    table[MAX_LOGIT - CLASS_LOGITS + 1 : MAX_LOGIT + 1] = 1 << 15
+    table[MAX_LOGIT + 1 : MAX_LOGIT + CLASS_LOGITS] = 1 << 15
+    return table
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        table_without_classes,
+        table_of_high_misses,
+        changed(MAX_LOGIT, 12345),
+        changed(MAX_LOGIT + 20, 60000),
+        changed(1, 17),
+    ],
+)
+def test_a_table_that_skips_sure_codes_has_classes(make: Callable[[], Any]) -> None:
+    with pytest.raises(IntegerRangeError, match="no classes"):
+        ProbabilityTable(make())
 
 
 @pytest.mark.parametrize(
@@ -412,7 +467,7 @@ def random_group(
     rng = np.random.default_rng(seed)
     logits = np.clip(rng.normal(0, 300, count), -MAX_LOGIT, MAX_LOGIT).astype(np.int16)
     probabilities = ProbabilityTable(make_table()).probabilities(logits) / PROBABILITY_TOTAL
-    is_sure = np.abs(logits) == MAX_LOGIT
+    is_sure = classes_of(logits) >= SURE_CLASS
     bits = np.where(is_sure, logits > 0, rng.random(count) < probabilities)
     bits ^= is_sure & (rng.random(count) < surprises)
     return bits.astype(np.uint8), logits
@@ -421,20 +476,20 @@ def random_group(
 @settings(deadline=None, max_examples=40)
 @given(
     st.integers(0, 1000),
-    st.lists(st.integers(1, 3 * BLOCK_CODES), min_size=1, max_size=3),
+    st.lists(st.integers(1, 20 * BLOCK_CODES), min_size=1, max_size=3),
     st.sampled_from([0.0, 1e-4, 1.0]),
-    st.sampled_from([make_table, table_of_single_codes, older_table]),
+    st.sampled_from([make_table, older_table]),
 )
 def test_groups_come_back_with_their_surprises(
     seed: int, counts: list[int], surprises: float, make: Callable[[], Any]
 ) -> None:
     table = ProbabilityTable(make())
     groups = [random_group(seed + i, count, surprises) for i, count in enumerate(counts)]
-    encoder = SegmentEncoder(pairs=table.codes_pairs)
+    encoder = SegmentEncoder()
     for bits, logits in groups:
         encode_group(encoder, table, bits, logits)
 
-    decoder = SegmentDecoder(encoder.finish(), pairs=table.codes_pairs)
+    decoder = SegmentDecoder(encoder.finish())
 
     for bits, logits in groups:
         assert np.array_equal(decode_group(decoder, table, logits), bits)
@@ -442,13 +497,11 @@ def test_groups_come_back_with_their_surprises(
 
 def test_a_large_group_comes_back() -> None:
     table = ProbabilityTable(make_table())
-    bits, logits = random_group(1, 3 * BLOCKS_AT_A_TIME * BLOCK_CODES + 1, 1e-5)
-    encoder = SegmentEncoder(pairs=True)
+    bits, logits = random_group(1, 3 * PART_BLOCKS * BLOCK_CODES + 1, 1e-5)
+    encoder = SegmentEncoder()
     encode_group(encoder, table, bits, logits)
 
-    assert np.array_equal(
-        decode_group(SegmentDecoder(encoder.finish(), pairs=True), table, logits), bits
-    )
+    assert np.array_equal(decode_group(SegmentDecoder(encoder.finish()), table, logits), bits)
 
 
 def test_older_weights_give_the_segments_that_they_gave() -> None:
@@ -464,130 +517,198 @@ def test_older_weights_give_the_segments_that_they_gave() -> None:
 
 def test_sure_codes_are_coded_only_in_blocks_with_surprises() -> None:
     table = ProbabilityTable(make_table())
-    logits = np.full(8 * BLOCK_CODES, MAX_LOGIT, np.int16)
+    logits = np.full(8 * BLOCK_CODES, SURE_CLASS * CLASS_LOGITS, np.int16)
     bits = np.ones(len(logits), np.uint8)
 
-    def coded_codes() -> int:
+    def coded_symbols() -> int:
         count = 0
 
         class Counting(SegmentEncoder):
-            def encode(self, bits: Any, probabilities: Any) -> None:
+            def encode_symbols(self, symbols: Any, runs: Any) -> None:
                 nonlocal count
-                count += len(bits)
-                super().encode(bits, probabilities)
+                count += len(symbols)
+                super().encode_symbols(symbols, runs)
 
         encode_group(Counting(), table, bits, logits)
         return count
 
-    assert coded_codes() == 8
+    assert coded_symbols() == 1
     bits[5 * BLOCK_CODES + 7] = 0
-    assert coded_codes() == 8 + BLOCK_CODES
+    assert coded_symbols() == 1 + BLOCK_CODES // CODES_OF_A_SYMBOL
+    logits -= 1
+    assert coded_symbols() == 1 + BLOCK_CODES
 
 
-def test_sure_codes_behind_a_cut_are_not_known() -> None:
+def test_sure_codes_are_known_once_the_flags_of_their_group_are() -> None:
     table = ProbabilityTable(make_table())
-    groups = [random_group(seed, 2 * BLOCK_CODES + 100, 1e-4) for seed in (3, 4)]
-    encoder = SegmentEncoder(pairs=True)
+    groups = [random_group(seed, 20 * BLOCK_CODES + 100, 1e-4) for seed in (3, 4)]
+    encoder = SegmentEncoder()
     for bits, logits in groups:
         encode_group(encoder, table, bits, logits)
     segment = encoder.finish()
-    true = np.concatenate([bits for bits, _ in groups]) * 2.0 - 1
-    last = 0
-    for length in range(0, len(segment), 16 * WORD_BYTES):
-        decoder = CutSegmentDecoder(segment[:length], pairs=True)
-        found = [decode_cut_group(decoder, table, logits) for _, logits in groups]
-        codes = np.concatenate([of_group for _, of_group in found])
-        bits = np.concatenate([of_group for of_group, _ in found])
-        known = int(np.argmax(np.abs(codes) < 1))
+    counts = []
+    for length in range(0, len(segment), 2 * WORD_BYTES):
+        decoder = CutSegmentDecoder(segment[:length])
+        counts.append(0)
+        is_open = False
+        for true, logits in groups:
+            bits, codes = decode_cut_group(decoder, table, logits)
+            is_known = np.abs(codes) == 1
 
-        assert np.array_equal(codes[:known], true[:known])
-        assert (np.abs(codes[known:]) < 1).all()
-        assert np.array_equal(bits, codes > 0)
-        assert known >= last
-        last = known
-    assert last > 0.9 * len(true)
-
-
-MULTIPLES = st.integers(1, PROBABILITY_TOTAL // PAIR_STEP - 1).map(lambda step: PAIR_STEP * step)
-"""Probabilities of codes that are coded in pairs."""
+            assert not (is_open and is_known.any())
+            assert np.array_equal(bits, codes > 0)
+            assert np.array_equal(bits[is_known], true[is_known])
+            expected = table.probabilities(logits) / np.float64(PROBABILITY_TOTAL // 2) - 1
+            assert np.array_equal(codes[~is_known], expected[~is_known])
+            if is_known.any() and length:
+                sure = classes_of(logits) >= SURE_CLASS
+                of_blocks = np.bincount(np.flatnonzero(sure & ~is_known) // BLOCK_CODES)
+                surprises = np.flatnonzero(sure & (true != (logits > 0))) // BLOCK_CODES
+                assert set(np.flatnonzero(of_blocks)) <= set(surprises)
+            is_open = not is_known.all()
+            counts[-1] += int(is_known.sum())
+    assert counts == sorted(counts)
+    assert counts[-1] > 0.9 * sum(len(bits) for bits, _ in groups)
 
 
 @settings(deadline=None, max_examples=100)
 @given(
-    st.one_of(
-        st.tuples(
-            st.just(False),
-            st.lists(st.tuples(st.booleans(), st.integers(1, PROBABILITY_TOTAL - 1)), max_size=400),
-        ),
-        st.tuples(st.just(True), st.lists(st.tuples(st.booleans(), MULTIPLES), max_size=400)),
-    ),
+    st.lists(st.tuples(st.booleans(), st.integers(1, PROBABILITY_TOTAL - 1)), max_size=400),
     st.integers(1, 5),
 )
-def test_the_range_coder_gives_any_bits_back(
-    codes: tuple[bool, list[tuple[bool, int]]], parts: int
-) -> None:
-    in_pairs, found = codes
-    bits = np.array([bit for bit, _ in found], np.uint8)
-    probabilities = np.array([p for _, p in found], np.int32)
-    encoder = SegmentEncoder(pairs=in_pairs)
-    for part in np.array_split(np.arange(len(found)), parts):
+def test_the_range_coder_gives_any_bits_back(codes: list[tuple[bool, int]], parts: int) -> None:
+    bits = np.array([bit for bit, _ in codes], np.uint8)
+    probabilities = np.array([p for _, p in codes], np.int32)
+    encoder = SegmentEncoder()
+    for part in np.array_split(np.arange(len(codes)), parts):
         encoder.encode(bits[part], probabilities[part])
 
     segment = encoder.finish()
 
-    decoder = SegmentDecoder(segment, pairs=in_pairs)
-    for part in np.array_split(np.arange(len(found)), parts):
+    decoder = SegmentDecoder(segment)
+    for part in np.array_split(np.arange(len(codes)), parts):
         assert np.array_equal(decoder.decode(probabilities[part]), bits[part])
     ideal = -np.log2(np.where(bits == 1, probabilities, PROBABILITY_TOTAL - probabilities) / 65536)
     assert len(segment) * 8 <= ideal.sum() + 64
 
 
-def coded(probabilities: list[int]) -> st.SearchStrategy[list[tuple[bool, int]]]:
-    """Codes and their probabilities, of these."""
-    return st.lists(st.tuples(st.booleans(), st.sampled_from(probabilities)), max_size=300)
+@settings(deadline=None, max_examples=100)
+@given(
+    st.lists(
+        st.tuples(
+            st.lists(st.integers(0, 255), max_size=40), st.integers(1, PROBABILITY_TOTAL - 1)
+        ),
+        max_size=10,
+    )
+)
+def test_the_range_coder_gives_any_symbols_back(codes: list[tuple[list[int], int]]) -> None:
+    runs: Runs = [(len(symbols), p) for symbols, p in codes]
+    symbols = np.array([symbol for of_run, _ in codes for symbol in of_run], np.uint8)
+    encoder = SegmentEncoder()
+    encoder.encode_symbols(symbols, runs)
+
+    segment = encoder.finish()
+
+    assert np.array_equal(SegmentDecoder(segment).decode_symbols(runs), symbols)
+    # No symbol has a share below 2^-24, and to give each of them one costs next to nothing.
+    ideal = 0.0
+    for of_run, p in codes:
+        for symbol in of_run:
+            misses, hit = symbol.bit_count(), PROBABILITY_TOTAL - p
+            share = (p / PROBABILITY_TOTAL) ** misses * (hit / PROBABILITY_TOTAL) ** (8 - misses)
+            ideal += min(24.0, -math.log2(share))
+    assert len(segment) * 8 <= ideal * 1.001 + 64
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, CLASSES - 1)), max_size=300))
+def test_codes_in_the_order_of_their_classes_come_back(codes: list[tuple[bool, int]]) -> None:
+    misses = np.array([miss for miss, _ in codes], np.uint8)
+    order = SymbolOrder(np.array([c for _, c in codes], np.uint8), range(1000, 1000 + CLASSES))
+    symbols = order.symbols(misses)
+
+    assert len(symbols) == sum(count for count, _ in order.runs) == -(-len(codes) // 8)
+    assert [p for _, p in order.runs] == sorted({p for _, p in order.runs})
+    assert sorted(order.misses(symbols)) == np.flatnonzero(misses).tolist()
+    for known in range(len(symbols)):
+        unknown = order.unknown(symbols[:known])
+        assert len(unknown) == len(codes) - 8 * known
+        of_known = np.delete(np.arange(len(codes)), unknown)
+        assert max((codes[k][1] for k in of_known), default=0) <= min(codes[k][1] for k in unknown)
+        assert sorted(order.misses(symbols[:known])) == of_known[misses[of_known] == 1].tolist()
 
 
 @settings(deadline=None, max_examples=100)
 @given(
-    st.one_of(
-        st.tuples(st.just(False), coded([1, 16, 9000, 32768, 65520, 65535])),
-        st.tuples(st.just(True), coded([16, 9008, 32768, 65520])),
+    st.lists(
+        st.tuples(st.booleans(), st.sampled_from([1, 16, 9000, 32768, 65520, 65535])), max_size=300
+    ),
+    st.lists(
+        st.tuples(st.lists(st.integers(0, 255), max_size=20), st.sampled_from([1, 16, 900, 32000])),
+        max_size=4,
     ),
     st.integers(1, 5),
 )
 def test_the_certain_codes_of_a_cut_segment_are_the_true_ones(
-    codes: tuple[bool, list[tuple[bool, int]]], parts: int
+    codes: list[tuple[bool, int]], symbols: list[tuple[list[int], int]], parts: int
 ) -> None:
-    in_pairs, known = codes
-    bits = np.array([bit for bit, _ in known], np.uint8)
-    probabilities = np.array([p for _, p in known], np.int32)
-    calls = np.array_split(np.arange(len(known)), parts)
-    encoder = SegmentEncoder(pairs=in_pairs)
+    bits = np.array([bit for bit, _ in codes], np.uint8)
+    probabilities = np.array([p for _, p in codes], np.int32)
+    calls = np.array_split(np.arange(len(codes)), parts)
+    runs: Runs = [(len(of_run), p) for of_run, p in symbols]
+    true_symbols = np.array([symbol for of_run, _ in symbols for symbol in of_run], np.uint8)
+    encoder = SegmentEncoder()
     for call in calls:
         encoder.encode(bits[call], probabilities[call])
+    encoder.encode_symbols(true_symbols, runs)
     segment = encoder.finish()
     for length in range(0, len(segment) + 1, WORD_BYTES):
-        decoder = CutSegmentDecoder(segment[:length], pairs=in_pairs)
+        decoder = CutSegmentDecoder(segment[:length])
         certain = np.concatenate([decoder.decode(probabilities[call]) for call in calls])
+        found = decoder.decode_symbols(runs)
+
         assert np.array_equal(certain, bits[: len(certain)])
-        assert decoder.decode(probabilities[:1]).size == 0 or len(certain) == len(bits)
+        assert np.array_equal(found, true_symbols[: len(found)])
+        assert len(found) == 0 or len(certain) == len(bits)
+        is_whole = (len(certain), len(found)) == (len(bits), len(true_symbols))
+        assert decoder.is_at_end is not is_whole
+        if decoder.is_at_end:
+            assert decoder.decode(np.full(1, 9, np.int32)).size == 0
+            assert decoder.decode_symbols([(1, 9)]).size == 0
 
 
-@pytest.mark.parametrize("in_pairs", [False, True])
-def test_a_cut_costs_a_few_bits_only(*, in_pairs: bool) -> None:
+def test_a_cut_between_bits_costs_a_few_bits_only() -> None:
     rng = np.random.default_rng(2)
-    steps = rng.integers(1, PROBABILITY_TOTAL // PAIR_STEP, 4000)
-    probabilities = (PAIR_STEP * steps).astype(np.int32)
+    probabilities = rng.integers(1, PROBABILITY_TOTAL, 4000).astype(np.int32)
     bits = (rng.random(4000) < probabilities / PROBABILITY_TOTAL).astype(np.uint8)
-    encoder = SegmentEncoder(pairs=in_pairs)
+    encoder = SegmentEncoder()
     encoder.encode(bits, probabilities)
     segment = encoder.finish()
     ideal = np.cumsum(-np.log2(np.where(bits == 1, probabilities, 65536 - probabilities) / 65536))
     lost = []
     for length in range(WORD_BYTES, len(segment), WORD_BYTES):
-        certain = CutSegmentDecoder(segment[:length], pairs=in_pairs).decode(probabilities)
+        certain = CutSegmentDecoder(segment[:length]).decode(probabilities)
         lost.append(length * 8 - ideal[len(certain) - 1])
     assert np.mean(lost) < 3
+
+
+def test_a_cut_between_symbols_costs_less_than_a_symbol() -> None:
+    rng = np.random.default_rng(2)
+    runs: Runs = [(500, p) for p in (32000, 20000, 9000, 2000)]
+    symbols = np.concatenate(
+        [np.packbits(rng.random(8 * count) < p / PROBABILITY_TOTAL) for count, p in runs]
+    )
+    encoder = SegmentEncoder()
+    encoder.encode_symbols(symbols, runs)
+    segment = encoder.finish()
+    shares = np.concatenate([np.full(count, p) for count, p in runs]) / PROBABILITY_TOTAL
+    misses = np.array([symbol.bit_count() for symbol in symbols.tolist()])
+    ideal = np.cumsum(-misses * np.log2(shares) - (8 - misses) * np.log2(1 - shares))
+    lost = []
+    for length in range(WORD_BYTES, len(segment), WORD_BYTES):
+        certain = CutSegmentDecoder(segment[:length]).decode_symbols(runs)
+        lost.append(length * 8 - ideal[len(certain) - 1])
+    assert np.mean(lost) < 8
 
 
 @pytest.mark.parametrize("length", [1, 2, 3, 5])
@@ -606,14 +727,13 @@ def test_a_segment_is_pinned() -> None:
     assert encoder.finish().hex() == "62f90ffc33531e177ea1b78b"
 
 
-def test_a_segment_of_pairs_is_pinned() -> None:
-    encoder = SegmentEncoder(pairs=True)
-    encoder.encode(
-        np.array([0, 1, 1, 0, 1, 0, 0, 0] * 8 + [1], np.uint8),
-        np.arange(992, 65000, 992, dtype=np.int32)[:65],
+def test_a_segment_of_classes_is_pinned() -> None:
+    encoder = SegmentEncoder()
+    encoder.encode_symbols(
+        np.array([0, 129, 3, 0, 64, 255, 0, 0, 8, 0], np.uint8), [(3, 30000), (4, 8000), (3, 16)]
     )
 
-    assert encoder.finish().hex() == "f32c18fc72c9d8f52b268476"
+    assert encoder.finish().hex() == "c3f30c010923f899d020cc3d"
 
 
 def test_nonsense_in_a_segment_is_an_error_or_other_codes_but_never_a_crash() -> None:

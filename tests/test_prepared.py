@@ -36,7 +36,7 @@ from rnnconv_codec.networks.recurrent import (
     residual_loop,
     sign_of_activations,
 )
-from rnnconv_codec.training.calibration import calibrated
+from rnnconv_codec.training.calibration import calibrated, uncalibrated
 from rnnconv_codec.training.images import to_tensor
 from rnnconv_codec.training.model import TrainableCodec
 from rnnconv_codec.weights import find_weights, load_model_file
@@ -339,13 +339,8 @@ def test_the_default_weights_lose_less_than_a_tenth_of_a_db_to_8_bits(
 ) -> None:
     picture = photograph("astronaut").crop((60, 0, 60 + 256, 256))
     model = load_model_file(Path(find_weights("compact-mse")))
-    assert isinstance(model.config, CompactConfig) and model.config.int8
-    tensors = {k: v for k, v in model.tensors.items() if not k.endswith(".input_scale")}
-    exact = dataclasses.replace(
-        model,
-        config=dataclasses.replace(model.config, int8=False, int8_decoder=False),
-        tensors=tensors,
-    )
+    exact = uncalibrated(model)
+    assert isinstance(exact.config, CompactConfig) and not exact.config.int8
 
     for ours, theirs in zip(
         Codec(model).encode_iterations(picture),

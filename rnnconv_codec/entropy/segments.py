@@ -58,7 +58,7 @@ class SegmentCoder:
         Returns:
             Per grid the codes (1, C, h, w), int8, -1 or +1, and the segment.
         """
-        encoder = SegmentEncoder(pairs=self._model.table.codes_pairs)
+        encoder = SegmentEncoder()
 
         def transfer(grid: int, group: int, logits: Tensor) -> Tensor:
             model = self._model.grids[grid]
@@ -84,7 +84,7 @@ class SegmentCoder:
         Raises:
             CodeSegmentError: the segment is not one that the encoder writes.
         """
-        decoder = SegmentDecoder(segment, pairs=self._model.table.codes_pairs)
+        decoder = SegmentDecoder(segment)
 
         def transfer(grid: int, group: int, logits: Tensor) -> Tensor:
             bits = decode_group(decoder, self._model.table, _flat(logits))
@@ -104,7 +104,7 @@ class SegmentCoder:
         Raises:
             CodeSegmentError: the words are not whole.
         """
-        decoder = CutSegmentDecoder(words, pairs=self._model.table.codes_pairs)
+        decoder = CutSegmentDecoder(words)
         codes: list[list[Tensor]] = [[] for _ in self._model.grids]
 
         def transfer(grid: int, group: int, logits: Tensor) -> Tensor:

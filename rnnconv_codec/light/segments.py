@@ -41,7 +41,7 @@ class SegmentReader:
         Raises:
             CodeSegmentError: the segment is not one that the encoder writes.
         """
-        decoder = SegmentDecoder(segment, pairs=self._table.codes_pairs)
+        decoder = SegmentDecoder(segment)
 
         def transfer(group: int, logits: NDArray[np.int16]) -> Floats:
             return _as_cells(decode_group(decoder, self._table, _in_order(logits)), logits.shape)
@@ -54,7 +54,7 @@ class SegmentReader:
         Raises:
             CodeSegmentError: the words are not whole.
         """
-        decoder = CutSegmentDecoder(words, pairs=self._table.codes_pairs)
+        decoder = CutSegmentDecoder(words)
         expected: list[Floats] = []
 
         def transfer_into(codes: Floats) -> Transfer:

@@ -33,7 +33,8 @@ SIGNED_ZERO = 128
 
 ALL = slice(None)
 
-_INPUT_SCALE = "input_scale"
+INPUT_SCALE = "input_scale"
+"""Name of the parameter of a convolution that can be computed in 8 bits."""
 
 
 def add_input_scale(convolution: nn.Conv2d, iterations: int) -> None:
@@ -42,17 +43,17 @@ def add_input_scale(convolution: nn.Conv2d, iterations: int) -> None:
     With them it can be computed in 8 bits; `training.calibration` measures them.
     """
     ones = torch.ones(iterations, convolution.in_channels)
-    convolution.register_parameter(_INPUT_SCALE, nn.Parameter(ones, requires_grad=False))
+    convolution.register_parameter(INPUT_SCALE, nn.Parameter(ones, requires_grad=False))
 
 
 def has_input_scale(convolution: nn.Conv2d) -> bool:
     """Whether the convolution is to be computed in 8 bits."""
-    return hasattr(convolution, _INPUT_SCALE)
+    return hasattr(convolution, INPUT_SCALE)
 
 
 def input_scale(convolution: nn.Conv2d, iteration: int) -> Tensor:
     """The largest magnitude of each of its inputs, (channels,), in an iteration, 0-based."""
-    scale: Tensor = convolution.get_parameter(_INPUT_SCALE).detach()
+    scale: Tensor = convolution.get_parameter(INPUT_SCALE).detach()
     return scale[iteration]
 
 

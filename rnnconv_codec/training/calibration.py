@@ -13,9 +13,12 @@ from torch import Tensor, nn
 
 from rnnconv_codec.errors import TrainingError
 from rnnconv_codec.networks.compact import CompactNetwork
+from rnnconv_codec.networks.config import CompactConfig
+from rnnconv_codec.networks.int8 import INPUT_SCALE
 from rnnconv_codec.training.images import CropSampler, load_images
 from rnnconv_codec.training.model import TrainableCodec, code_batch
 from rnnconv_codec.training.post_filter import shown
+from rnnconv_codec.weights import ModelFile
 
 CROP_SIZE = 256
 CROPS = 48
@@ -45,6 +48,21 @@ def calibrated(codec: TrainableCodec, folder: Path) -> TrainableCodec:
     scales = {f"network.{name}.input_scale": scale for name, scale in largest.items()}
     result.load_state_dict({**codec.state_dict(), **scales})
     return result
+
+
+def uncalibrated(model: ModelFile) -> ModelFile:
+    """Weights with 8-bit arithmetic without it, all in float32: what they are compared with."""
+    if not isinstance(model.config, CompactConfig):
+        return model
+    return dataclasses.replace(
+        model,
+        config=dataclasses.replace(model.config, int8=False, int8_decoder=False),
+        tensors={
+            name: tensor
+            for name, tensor in model.tensors.items()
+            if not name.endswith(f".{INPUT_SCALE}")
+        },
+    )
 
 
 @contextmanager

@@ -559,6 +559,8 @@ def weights_attacks() -> list[Attack]:
 
     without = {name: tensor for name, tensor in tensors.items() if name != weight}
     deeper = {**config, "context": {**config["context"], "hidden_layers": 4096}}
+    skipping = tensors["context.table"].copy()
+    skipping[[0, -1]] = (0, 1 << 16)
     attacks = [
         Attack("empty", "no bytes", bad, b""),
         Attack("not-weights", "other bytes", bad, b"\x89PNG\r\n\x1a\n" + bytes(100)),
@@ -641,6 +643,12 @@ def weights_attacks() -> list[Attack]:
         Attack("scale-negative", "a scale of -1", bad, scaled(-1)),
         Attack("probability-0", "an impossible probability", inexact, filled("context.table", 0)),
         Attack("probability-1", "a certain probability", inexact, filled("context.table", 1 << 16)),
+        Attack(
+            "table-without-classes",
+            "sure codes are skipped, and the others have a probability each",
+            inexact,
+            weights_file({**tensors, "context.table": skipping}, described),
+        ),
         Attack(
             "context-bias",
             "sums beyond 2^24 in the context model",

@@ -4,8 +4,9 @@
 
 Warm times are taken in a process of their own per size and number of threads, after a first call,
 and are medians. Beside each stands the rate of multiply-adds as a share of that of a 1024x1024
-float32 matrix product, measured in the same process right before and after. Nothing else may
-run. Pictures are photographs of scikit-image, mirrored and repeated to the size.
+float32 matrix product, measured in the same process right before and after. Cold times are those
+of whole `rnncodec` commands, one run each. Nothing else may run. Pictures are photographs of
+scikit-image, mirrored and repeated to the size.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -33,8 +35,13 @@ from PIL import Image, features
 ASPECT = 1.5
 """Width over height."""
 
-DECODED_ITERATIONS = (1, 4)
-"""Besides all."""
+FEWER_ITERATIONS = (1, 4)
+"""Measured besides all."""
+
+SMALL = 0.1
+"""Megapixels of the picture by which start-up is measured."""
+
+PROGRAM = (sys.executable, "-m", "rnnconv_codec")
 
 MATRIX_SIDE = 1024
 MATRIX_RUNS = 20
@@ -148,41 +155,46 @@ def measure_warm(megapixels: float, threads: int, runs: int) -> dict[str, Any]:
 
     from rnnconv_codec.codec import Codec
     from rnnconv_codec.complexity import count_multiply_adds
+    from rnnconv_codec.images import image_bytes
     from rnnconv_codec.memory import own_process
 
     own_process()
     torch.set_num_threads(threads)
-    start = time.perf_counter()
     codec = Codec.load()
-    loading = time.perf_counter() - start
     picture = photograph(megapixels)
     pixels = picture.width * picture.height
-    start = time.perf_counter()
     data = codec.encode(picture)
-    first_call = time.perf_counter() - start
     cost = count_multiply_adds(codec)
+    png = image_bytes(picture, "PNG")
+    files = {
+        "read PNG": median_seconds(lambda: Image.open(io.BytesIO(png)).load(), runs),
+        "write PNG": median_seconds(lambda: image_bytes(picture, "PNG"), runs),
+    }
     rate_before = matrix_rate()
-    seconds = {"encode": median_seconds(lambda: codec.encode(picture), runs)}
-    for count in (*DECODED_ITERATIONS, codec.iterations):
+    seconds = {}
+    counts = (*FEWER_ITERATIONS, codec.iterations)
+    for count in counts:
+        seconds[f"encode {count}"] = median_seconds(
+            partial(codec.encode, picture, iterations=count), runs
+        )
+    for count in counts:
         seconds[f"decode {count}"] = median_seconds(
-            lambda count=count: codec.decode(data, iterations=count),  # type: ignore[misc]
-            runs,
+            partial(codec.decode, data, iterations=count), runs
         )
     rate = (rate_before + matrix_rate()) / 2
-    whole = f"decode {codec.iterations}"
     done = {
-        "encode": cost.encode.total * pixels * codec.iterations,
-        whole: cost.decode.total * pixels * codec.iterations,
+        f"{way} {codec.iterations}": of_way.total * pixels * codec.iterations
+        for way, of_way in (("encode", cost.encode), ("decode", cost.decode))
     }
     return {
         "pixels": pixels,
         "threads": threads,
         "iterations": codec.iterations,
         "seconds": seconds,
+        "file_seconds": files,
+        "growth": {way: growth(seconds, way) for way in ("encode", "decode")},
         "share_of_matrix_rate": {name: done[name] / seconds[name] / rate for name in done},
         "matrix_multiply_adds_per_second": rate,
-        "loading_seconds": loading,
-        "first_encode_seconds": first_call,
         "peak_bytes": 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
         "parts": {
             "encode": shares(codec, lambda: codec.encode(picture)),
@@ -191,7 +203,84 @@ def measure_warm(megapixels: float, threads: int, runs: int) -> dict[str, Any]:
     }
 
 
-# --- other codecs and start-up ---------------------------------------------------------------
+def growth(seconds: dict[str, float], way: str) -> dict[str, float]:
+    """The line that fits the times of 1, 4 and all iterations best.
+
+    Returns:
+        Seconds before the first iteration, and of each of them; and the largest distance from the
+        line as a share of the time.
+    """
+    points = [
+        (int(name.split()[1]), took) for name, took in seconds.items() if name.startswith(way)
+    ]
+    counts, times = np.array(points, float).T
+    each, before = np.polyfit(counts, times, 1)
+    residual = np.abs(before + each * counts - times) / times
+    return {"before": float(before), "each": float(each), "residual": float(residual.max())}
+
+
+def measure_start_once() -> dict[str, float]:
+    """The steps of a first encoding, in a process that has done nothing yet."""
+    seconds: dict[str, float] = {}
+    started = time.perf_counter()
+
+    def step(name: str) -> None:
+        nonlocal started
+        seconds[name] = time.perf_counter() - started
+        started = time.perf_counter()
+
+    from rnnconv_codec.memory import collected_later, own_process
+
+    own_process()
+    with collected_later():
+        import torch  # noqa: F401
+
+        step("import torch")
+        from rnnconv_codec.codec import Codec
+
+        step("the other imports")
+    codec = Codec.load()
+    step("weights")
+    picture = photograph(SMALL)
+    step("")
+    codec.encode(picture)
+    step("first encoding")
+    codec.encode(picture)
+    step("second encoding")
+    del seconds[""]
+    return seconds
+
+
+# --- whole commands, start-up and other codecs -----------------------------------------------
+
+
+def run_command(arguments: tuple[str, ...]) -> tuple[float, int]:
+    """Seconds from process start to exit, and peak memory in bytes."""
+    start = time.perf_counter()
+    with subprocess.Popen(arguments, stdout=subprocess.DEVNULL) as process:
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise SystemExit(f"{arguments} ended with status {process.returncode}")
+    return time.perf_counter() - start, 1024 * usage.ru_maxrss
+
+
+def measure_cold(megapixels: float, threads: int, iterations: int) -> dict[str, Any]:
+    """Whole commands, from a PNG to a file of 1, 4 and all iterations, and from that to a PNG."""
+    found: dict[str, Any] = {"megapixels": megapixels, "threads": threads, "commands": {}}
+    with tempfile.TemporaryDirectory() as name:
+        source, encoded, decoded = (Path(name) / file for file in ("a.png", "a.rnc", "b.png"))
+        photograph(megapixels).save(source)
+        for way, arguments in (
+            ("encode", (str(source), "-o", str(encoded))),
+            ("decode", (str(encoded), "-o", str(decoded))),
+        ):
+            for count in (*FEWER_ITERATIONS, iterations):
+                options = ("--iterations", str(count), "--threads", str(threads))
+                command = (*PROGRAM, way, *arguments, *options, "--overwrite", "-q")
+                seconds, peak = run_command(command)
+                found["commands"][f"{way} {count}"] = {"seconds": seconds, "peak_bytes": peak}
+    return found
 
 
 def measure_others(picture: Image.Image, runs: int) -> dict[str, dict[str, float]]:
@@ -215,26 +304,32 @@ def measure_others(picture: Image.Image, runs: int) -> dict[str, dict[str, float
 
 
 def measure_start(runs: int) -> dict[str, float]:
-    """Seconds from process start to exit."""
+    """Median seconds from process start to exit."""
     with tempfile.TemporaryDirectory() as name:
         source, encoded, decoded = (Path(name) / file for file in ("a.png", "a.rnc", "b.png"))
-        photograph(0.1).save(source)
-        module = ("-m", "rnnconv_codec")
-        commands = {
-            "import torch": ("-c", "import torch"),
-            "import rnnconv_codec": ("-c", "import rnnconv_codec"),
-            "encode 0.1 MP": (*module, "encode", str(source), "-o", str(encoded), "--force", "-q"),
-            "decode 0.1 MP": (*module, "decode", str(encoded), "-o", str(decoded), "--force", "-q"),
+        photograph(SMALL).save(source)
+        python = (sys.executable, "-c")
+        commands: dict[str, tuple[str, ...]] = {
+            "import torch": (*python, "import torch"),
+            "import rnnconv_codec": (*python, "import rnnconv_codec"),
+            f"encode {SMALL} MP": (
+                *(*PROGRAM, "encode", str(source), "-o", str(encoded), "--overwrite", "-q"),
+            ),
+            f"decode {SMALL} MP": (
+                *(*PROGRAM, "decode", str(encoded), "-o", str(decoded), "--overwrite", "-q"),
+            ),
         }
-
-        def run(arguments: tuple[str, ...]) -> None:
-            subprocess.run([sys.executable, *arguments], check=True, stdout=subprocess.DEVNULL)
-
         found: dict[str, float] = {}
-        for label, arguments in commands.items():
-            run(arguments)  # the disk's cache is warm from here on
-            found[label] = median_seconds(lambda arguments=arguments: run(arguments), runs)  # type: ignore[misc]
+        for label, command in commands.items():
+            run_command(command)  # the disk's cache is warm from here on
+            found[label] = statistics.median(run_command(command)[0] for _ in range(runs))
         return found
+
+
+def measure_start_parts(runs: int) -> dict[str, float]:
+    """Median seconds of the steps of a first encoding."""
+    steps = [in_a_process("--start") for _ in range(runs)]
+    return {name: statistics.median(step[name] for step in steps) for name in steps[0]}
 
 
 # --- all of it -------------------------------------------------------------------------------
@@ -268,9 +363,9 @@ def machine_name() -> str:
     )
 
 
-def in_a_process(megapixels: float, threads: int, runs: int) -> dict[str, Any]:
-    """`measure_warm` with the memory of a fresh process."""
-    command = [sys.executable, __file__, "--one", str(megapixels), str(threads), str(runs)]
+def in_a_process(*arguments: str) -> dict[str, Any]:
+    """What this program prints with these arguments, in a fresh process."""
+    command = [sys.executable, __file__, *arguments]
     output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
     found: dict[str, Any] = json.loads(output)
     return found
@@ -301,34 +396,48 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--one", nargs=3, help=argparse.SUPPRESS)
+    parser.add_argument("--start", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one is not None:
         megapixels, threads, runs = options.one
         print(json.dumps(measure_warm(float(megapixels), int(threads), int(runs))))
         return
+    if options.start:
+        print(json.dumps(measure_start_once()))
+        return
     sizes = [float(text) for text in options.megapixels.split(",")]
     rows: list[dict[str, Any]] = []
     fits: dict[str, dict[str, float | None]] = {}
     for threads in (int(text) for text in options.threads.split(",")):
-        here = [in_a_process(size, threads, options.runs) for size in sizes]
+        here = [in_a_process("--one", str(size), str(threads), str(options.runs)) for size in sizes]
         for row in here:
             show(row)
         rows += here
         names = here[0]["seconds"]
         fits[str(threads)] = {name: linearity(here, name) for name in names}
         print(f"farthest from linear in pixels, {threads} threads: {fits[str(threads)]}")
-    start = measure_start(options.runs)
-    print("start to exit: " + ", ".join(f"{name} {took:.2f} s" for name, took in start.items()))
+    cold = [measure_cold(row["pixels"] / MEGA, row["threads"], row["iterations"]) for row in rows]
+    for of_size in cold:
+        listed = (
+            f"{name} {of_command['seconds']:.2f} s {of_command['peak_bytes'] / 2**20:.0f} MiB"
+            for name, of_command in of_size["commands"].items()
+        )
+        print(f"cold, {of_size['megapixels']:.2f} MP, {of_size['threads']} threads: ", *listed)
+    start, steps = measure_start(options.runs), measure_start_parts(options.runs)
+    for title, found in (("start to exit", start), ("first encoding", steps)):
+        print(f"{title}: " + ", ".join(f"{name} {took:.2f} s" for name, took in found.items()))
     others = {f"{size:g} MP": measure_others(photograph(size), options.runs) for size in sizes}
-    for label, found in others.items():
-        listed = (f"{n} {t['encode']:.3f} / {t['decode']:.3f} s" for n, t in found.items())
+    for label, by_codec in others.items():
+        listed = (f"{n} {t['encode']:.3f} / {t['decode']:.3f} s" for n, t in by_codec.items())
         print(f"{label}, Pillow, encode / decode: " + ", ".join(listed))
     if options.json is not None:
         result = {
             "machine": machine_name(),
             "warm": rows,
             "fit": fits,
+            "cold": cold,
             "start": start,
+            "steps": steps,
             "others": others,
         }
         options.json.write_text(json.dumps(result, indent=1) + "\n")

@@ -35,10 +35,26 @@ model, the filters and parts of the encoder compute in 8-bit integers, four at a
 processor has VNNI: that is how more than 100 % can be.
 """
 
+COLD = """\
+## Cold
+
+Whole commands, `rnncodec encode` from a PNG and `rnncodec decode` to one with so many iterations,
+from process start to exit, one run each: seconds / peak memory in MiB.
+"""
+
+FILES = """\
+Of this, reading and writing the PNG takes, in seconds:
+"""
+
 START = """\
 ## Start
 
 Seconds from process start to exit.
+"""
+
+STEPS = """\
+And the steps of a process that encodes the same picture, in seconds; a second encoding in the same
+process shows what the first one takes for itself.
 """
 
 PARTS = """\
@@ -52,6 +68,14 @@ LINEAR = """\
 ## Growth with the picture
 
 The largest distance of a time from the line through the origin that fits best.
+"""
+
+GROWTH = """\
+## Growth with the iterations
+
+The line that fits the times of 1, 4 and {iterations} iterations best: seconds of an iteration,
+seconds that come once, and the largest distance of a time from it. (The encoder need not decode its
+last iteration, which is less than nothing that comes once.)
 """
 
 OTHERS = """\
@@ -167,18 +191,69 @@ def warm(rows: list[dict[str, Any]]) -> str:
     """Times, rates and memory."""
     names = list(rows[0]["seconds"])
     shared = list(rows[0]["share_of_matrix_rate"])
-    head = ["", *names, *(f"rate of {name}" for name in shared), "encode MP/s", "peak MiB"]
+    head = ["", *names, *(f"rate of {name}" for name in shared), "peak MiB"]
     lines = [
         [
             megapixels(row),
             *(f"{row['seconds'][name]:.2f}" for name in names),
             *(f"{row['share_of_matrix_rate'][name]:.0%}" for name in shared),
-            f"{row['pixels'] / 1e6 / row['seconds']['encode']:.2f}",
             f"{row['peak_bytes'] / 2**20:.0f}",
         ]
         for row in rows
     ]
-    return table(head, lines)
+    speeds = [
+        [megapixels(row), *(f"{row['pixels'] / 1e6 / row['seconds'][name]:.2f}" for name in names)]
+        for row in rows
+    ]
+    return table(head, lines) + "Megapixels per second:\n\n" + table(["", *names], speeds)
+
+
+def cold(rows: list[dict[str, Any]], warm_rows: list[dict[str, Any]]) -> str:
+    """Whole commands, and the files among what they do."""
+    names = list(rows[0]["commands"])
+    lines = [
+        [
+            megapixels(warm_row),
+            *(
+                f"{row['commands'][name]['seconds']:.2f} / "
+                f"{row['commands'][name]['peak_bytes'] / 2**20:.0f}"
+                for name in names
+            ),
+        ]
+        for row, warm_row in zip(rows, warm_rows, strict=True)
+    ]
+    # One core does it, however many there are.
+    once = [row for row in warm_rows if row["threads"] == warm_rows[0]["threads"]]
+    files = [
+        [f"{row['pixels'] / 1e6:.1f} MP", *(f"{took:.2f}" for took in row["file_seconds"].values())]
+        for row in once
+    ]
+    text = COLD + "\n" + table(["", *names], lines)
+    return text + FILES + "\n" + table(["", *once[0]["file_seconds"]], files)
+
+
+def growth(rows: list[dict[str, Any]]) -> str:
+    """Times by iterations."""
+    ways = list(rows[0]["growth"])
+    head = [f"{way}: {what}" for way in ways for what in ("each", "once", "distance")]
+    lines = [
+        [
+            megapixels(row),
+            *(
+                text
+                for way in ways
+                for fit in (row["growth"][way],)
+                for text in (
+                    f"{fit['each']:.3f}",
+                    f"{fit['before']:.2f}",
+                    f"{fit['residual']:.0%}",
+                )
+            ),
+        ]
+        for row in rows
+    ]
+    text = GROWTH.format(iterations=rows[0]["iterations"])
+    return text + "\n" + table(["", *head], lines)
 
 
 def parts(rows: list[dict[str, Any]]) -> str:
@@ -244,8 +319,11 @@ def main() -> None:
     bench = json.loads(options.bench.read_text())
     rows = bench["warm"]
     text = INTRODUCTION.format(machine=bench["machine"]) + "\n" + warm(rows)
+    text += cold(bench["cold"], rows)
     start = [[name, f"{seconds:.2f}"] for name, seconds in bench["start"].items()]
     text += START + "\n" + table(["", "seconds"], start)
+    steps = [[name, f"{seconds:.2f}"] for name, seconds in bench["steps"].items()]
+    text += STEPS + "\n" + table(["", "seconds"], steps)
     text += PARTS + "\n" + parts(rows)
     if all(value is not None for fit in bench["fit"].values() for value in fit.values()):
         names = list(next(iter(bench["fit"].values())))
@@ -254,6 +332,7 @@ def main() -> None:
             for threads, fit in bench["fit"].items()
         ]
         text += LINEAR + "\n" + table(["", *names], lines)
+    text += growth(rows)
     text += OTHERS + "\n" + others(bench["others"])
     if options.paired is not None:
         text += paired(json.loads(options.paired.read_text()))

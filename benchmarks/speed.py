@@ -38,6 +38,10 @@ ASPECT = 1.5
 FEWER_ITERATIONS = (1, 4)
 """Measured besides all."""
 
+BATCH = 24
+BATCH_MEGAPIXELS = 0.4
+"""A folder of photographs as large as those of Kodak."""
+
 SMALL = 0.1
 """Megapixels of the picture by which start-up is measured."""
 
@@ -254,15 +258,15 @@ def measure_start_once() -> dict[str, float]:
 # --- whole commands, start-up and other codecs -----------------------------------------------
 
 
-def run_command(arguments: tuple[str, ...]) -> tuple[float, int]:
-    """Seconds from process start to exit, and peak memory in bytes."""
+def run_command(arguments: tuple[str, ...]) -> tuple[float, resource.struct_rusage]:
+    """Seconds from process start to exit, and what it and its processes used of the machine."""
     start = time.perf_counter()
     with subprocess.Popen(arguments, stdout=subprocess.DEVNULL) as process:
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise SystemExit(f"{arguments} ended with status {process.returncode}")
-    return time.perf_counter() - start, 1024 * usage.ru_maxrss
+    return time.perf_counter() - start, usage
 
 
 def measure_cold(megapixels: float, threads: int, iterations: int) -> dict[str, Any]:
@@ -278,8 +282,11 @@ def measure_cold(megapixels: float, threads: int, iterations: int) -> dict[str, 
             for count in (*FEWER_ITERATIONS, iterations):
                 options = ("--iterations", str(count), "--threads", str(threads))
                 command = (*PROGRAM, way, *arguments, *options, "--overwrite", "-q")
-                seconds, peak = run_command(command)
-                found["commands"][f"{way} {count}"] = {"seconds": seconds, "peak_bytes": peak}
+                seconds, usage = run_command(command)
+                found["commands"][f"{way} {count}"] = {
+                    "seconds": seconds,
+                    "peak_bytes": 1024 * usage.ru_maxrss,
+                }
     return found
 
 
@@ -300,6 +307,30 @@ def measure_others(picture: Image.Image, runs: int) -> dict[str, dict[str, float
             "encode": median_seconds(encode, runs),
             "decode": median_seconds(lambda data=data: Image.open(io.BytesIO(data)).load(), runs),  # type: ignore[misc]
         }
+    return found
+
+
+def measure_batch() -> dict[str, Any]:
+    """Folders, with a process for each core."""
+    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    found: dict[str, Any] = {"pictures": BATCH, "processes": cores, "commands": {}}
+    with tempfile.TemporaryDirectory() as name:
+        source, encoded, decoded = (Path(name) / folder for folder in ("a", "b", "c"))
+        source.mkdir()
+        picture = photograph(BATCH_MEGAPIXELS)
+        for number in range(BATCH):
+            picture.save(source / f"{number}.png")
+        found["pixels"] = picture.width * picture.height
+        for way, (before, after) in {
+            "encode": (source, encoded),
+            "decode": (encoded, decoded),
+        }.items():
+            options = ("--output-dir", str(after), "--jobs", str(cores), "-q", "-r")
+            seconds, usage = run_command((*PROGRAM, way, str(before), *options))
+            found["commands"][way] = {
+                "seconds": seconds,
+                "share_of_cores": (usage.ru_utime + usage.ru_stime) / seconds / cores,
+            }
     return found
 
 
@@ -423,6 +454,12 @@ def main() -> None:
             for name, of_command in of_size["commands"].items()
         )
         print(f"cold, {of_size['megapixels']:.2f} MP, {of_size['threads']} threads: ", *listed)
+    batch = measure_batch()
+    for way, of_way in batch["commands"].items():
+        print(
+            f"{way} of {batch['pictures']} pictures: {of_way['seconds']:.2f} s, "
+            f"{of_way['share_of_cores']:.0%} of {batch['processes']} cores"
+        )
     start, steps = measure_start(options.runs), measure_start_parts(options.runs)
     for title, found in (("start to exit", start), ("first encoding", steps)):
         print(f"{title}: " + ", ".join(f"{name} {took:.2f} s" for name, took in found.items()))
@@ -436,6 +473,7 @@ def main() -> None:
             "warm": rows,
             "fit": fits,
             "cold": cold,
+            "batch": batch,
             "start": start,
             "steps": steps,
             "others": others,

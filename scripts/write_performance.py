@@ -46,6 +46,13 @@ FILES = """\
 Of this, reading and writing the PNG takes, in seconds:
 """
 
+BATCH = """\
+## Folders
+
+`--jobs {processes}` with a folder of {pictures} pictures of {megapixels:.1f} megapixels, the start
+of the program included; and the share of the cores' time that it computes.
+"""
+
 START = """\
 ## Start
 
@@ -232,6 +239,22 @@ def cold(rows: list[dict[str, Any]], warm_rows: list[dict[str, Any]]) -> str:
     return text + FILES + "\n" + table(["", *once[0]["file_seconds"]], files)
 
 
+def batch(result: dict[str, Any]) -> str:
+    """Folders."""
+    megapixels = result["pixels"] / 1e6
+    lines = [
+        [
+            way,
+            f"{found['seconds']:.1f}",
+            f"{result['pictures'] * megapixels / found['seconds']:.2f}",
+            f"{found['share_of_cores']:.0%}",
+        ]
+        for way, found in result["commands"].items()
+    ]
+    text = BATCH.format(megapixels=megapixels, **result)
+    return text + "\n" + table(["", "seconds", "MP/s", "cores"], lines)
+
+
 def growth(rows: list[dict[str, Any]]) -> str:
     """Times by iterations."""
     ways = list(rows[0]["growth"])
@@ -320,6 +343,7 @@ def main() -> None:
     rows = bench["warm"]
     text = INTRODUCTION.format(machine=bench["machine"]) + "\n" + warm(rows)
     text += cold(bench["cold"], rows)
+    text += batch(bench["batch"])
     start = [[name, f"{seconds:.2f}"] for name, seconds in bench["start"].items()]
     text += START + "\n" + table(["", "seconds"], start)
     steps = [[name, f"{seconds:.2f}"] for name, seconds in bench["steps"].items()]

@@ -4,8 +4,10 @@ r"""Short, fair comparisons of settings of the stage `joint`: same crops, same s
         --validation DIR --steps 90 --set sharpness=1 --set encoder=1 [--optimizer muon]
 
 Prints the mean log J on the validation crops before and after, with the last and with the averaged
-weights. `--set` takes a number of the stage's configuration (`sharpness` is short for
-`binarizer_sharpness`), or a factor of `rate_factors`.
+weights, and the same of 1 - MS-SSIM in place of MSE (mixed). `--set` takes a number of the stage's
+configuration (`sharpness` is short for `binarizer_sharpness`), or a factor of `rate_factors`.
+`--first N --first-steps M`: the first M steps are of N iterations only. `--chroma W`: the error in
+the direction of luma counts once, that in the two others W times.
 """
 
 from __future__ import annotations
@@ -18,13 +20,14 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from rnnconv_codec.networks.binarizer import sharp_binarizer
 from rnnconv_codec.networks.config import config_from_dict
 from rnnconv_codec.training import codec as stage
 from rnnconv_codec.training.config import STAGE_DEFAULTS
 from rnnconv_codec.training.images import CropSampler
-from rnnconv_codec.training.model import TrainableCodec, code_batch, costs
+from rnnconv_codec.training.model import Coded, TrainableCodec, code_batch, costs
 from rnnconv_codec.training.session import describe, training_images, validation_batch
 from rnnconv_codec.training.trainer import (
     Progress,
@@ -47,6 +50,9 @@ MUON_RMS = 0.2
 
 MUON_MIN_SIDE = 16
 """Smaller matrices, and vectors, are left to Adam."""
+
+LUMA = (0.299, 0.587, 0.114)
+"""ITU-R 601."""
 
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 NEWTON_SCHULZ_STEPS = 5
@@ -97,7 +103,20 @@ class Muon(torch.optim.Adam):
 def show(label: str, codec: TrainableCodec, crops: list[Tensor]) -> None:
     """Print one validation."""
     with torch.no_grad():
-        print(f"{label:8} {describe(stage.validate(codec, crops))}", flush=True)
+        print(f"{label:8} {describe(stage.validate(codec, crops, 1.0))}", flush=True)
+
+
+def chroma_weighted(image: Tensor, coded: Coded, weight: float) -> tuple[Tensor, Coded]:
+    """Pictures (N, 3, H, W) whose squared difference weights chroma, in place of themselves."""
+    luma = torch.tensor(LUMA)
+    luma = luma / luma.norm()
+    kernel = weight**0.5 * torch.eye(3) + (1 - weight**0.5) * torch.outer(luma, luma)
+
+    def view(picture: Tensor) -> Tensor:
+        return functional.conv2d(picture, kernel[:, :, None, None])
+
+    reconstructions = [view(picture) for picture in coded.reconstructions]
+    return view(image), dataclasses.replace(coded, reconstructions=reconstructions)
 
 
 def main() -> None:
@@ -109,6 +128,9 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=90)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--optimizer", choices=("adam", "muon"), default="adam")
+    parser.add_argument("--first", type=int)
+    parser.add_argument("--first-steps", type=int, default=0)
+    parser.add_argument("--chroma", type=float, default=1.0)
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -150,10 +172,14 @@ def main() -> None:
     start = time.monotonic()
     for step in range(options.steps):
         image = sampler.batch(step)
-        coded = code_batch(codec, image, binarizer=binarizer)
+        count = options.first if step < options.first_steps else None
+        coded = code_batch(codec, image, binarizer=binarizer, iterations=count)
+        if options.chroma != 1:
+            image, coded = chroma_weighted(image, coded, options.chroma)
         trainer.step(stage.balanced_loss(costs(config.network, image, coded), running))
     seconds = (time.monotonic() - start) / options.steps
-    print(f"{options.optimizer} {options.set}: {seconds:.2f} s per step")
+    changed = f"first {options.first} x {options.first_steps}, chroma {options.chroma}"
+    print(f"{options.optimizer} {options.set} {changed}: {seconds:.2f} s per step")
     show("last", codec, crops)
     with trainer.averaged():
         show("averaged", codec, crops)

@@ -57,7 +57,7 @@ def encode_group(
             encoder.encode(bits[part], table.probabilities(logits[part]))
         return
     misses = bits ^ _likely(logits)
-    flags = _surprising(misses, logits)
+    flags = np.concatenate([_surprising(misses[p], logits[p]) for p in _parts(len(logits))])
     encoder.encode_symbols(packed(flags), _of_flags(len(logits)))
     for coded, classes in _coded(logits, flags):
         order = SymbolOrder(classes, table.miss_probabilities)
@@ -124,7 +124,7 @@ def _parts(count: int) -> list[slice]:
 
 
 def _surprising(misses: Bits, logits: Logits) -> Bits:
-    """The flags of a group."""
+    """The flags of some blocks."""
     flags = np.zeros(-(-len(misses) // BLOCK_CODES), np.uint8)
     surprises = np.flatnonzero(misses.view(np.bool_) & (classes_of(logits) >= SURE_CLASS))
     flags[surprises // BLOCK_CODES] = 1

@@ -1,8 +1,9 @@
 """What a step of the stage `joint` costs: pixels per second by batch, crop and threads, and parts.
 
-    python benchmarks/training_step.py --images DIR [--compile] [--json FILE]
+    python benchmarks/training_step.py --images DIR [--one-shape] [--compile] [--json FILE]
 
-Nothing else may run. `--compile` also tries torch.compile, which takes minutes and a C++ compiler.
+Nothing else may run. `--compile` also tries torch.compile, which takes minutes and a C++ compiler;
+with `--one-shape` only batches as the long run has them are measured.
 """
 
 from __future__ import annotations
@@ -108,6 +109,7 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", type=Path, required=True)
+    parser.add_argument("--one-shape", action="store_true")
     parser.add_argument("--compile", action="store_true")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
@@ -120,7 +122,7 @@ def main() -> None:
 
     for threads in (1, 2):
         torch.set_num_threads(threads)
-        for batch, crop in SHAPES:
+        for batch, crop in (PROFILED_SHAPE,) if options.one_shape else SHAPES:
             sampler = CropSampler(images, crop, batch, 1)
             step = Step(sampler.batch(0))
             what = f"{threads} threads, {batch} crops of {crop}x{crop}"

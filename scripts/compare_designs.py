@@ -28,6 +28,8 @@ from rnnconv_codec.training.trainer import Limits
 BASE = "shipped"
 SHIPPED = CompactConfig()
 
+VALIDATION_IMAGES = 16
+
 RARELY = Limits(None, save_every=3600, validate_every=3600)
 
 
@@ -61,7 +63,7 @@ def curve_of(
         if config.stage == "graft" and folder.state("graft").exists():
             continue
         pictures = training_images(images, config)
-        crops = validation_batch(validation, config.validation_crop)
+        crops = validation_batch(validation, config.validation_crop)[:VALIDATION_IMAGES]
         STAGE_FUNCTIONS[config.stage](
             Stretch(folder, config, pictures, crops, RARELY, console, quiet=True)
         )

@@ -288,8 +288,8 @@ def _quantised_weight(layer: nn.Module) -> Tensor:
 def information(code: Tensor, logits: Tensor) -> Tensor:
     """Bits that codes -1 or +1 cost, by the logits of +1; of the same shape.
 
-    A code whose logit is at its limit counts 0.0003 bits. It costs about a third of that, as sure
-    codes are left out of segments (`entropy.groups`).
+    Sure codes are left out of segments (`entropy.groups`); with the flags that say so they cost a
+    tenth less than they count here.
 
     Written linear in the code: its gradient is then the difference between the two
     values, where that of softplus(-code · logit) would be nearly 0 for a likely code.

@@ -44,11 +44,10 @@ class ProbabilityTable:
 
     Attributes:
         miss_probabilities: of codes not to be what the sign of their logit says, out of 2^16, by
-            class. Then codes are coded in classes (see `entropy.classes`), and those that are
-            sure, whose logits are at their limits, are left out where they can be (see
-            `entropy.groups`). A table says so by a 0 as its first entry and 2^16 as its last one,
-            which stand for `MIN_PROBABILITY` where a sure code is coded after all. None for tables
-            of weights of version 0.1.0: every code is coded, by itself.
+            class. Then codes are coded in classes (see `entropy.classes`), and sure codes are left
+            out where they can be (see `entropy.groups`). A table says so by a 0 as its first entry
+            and 2^16 as its last one, which stand for `MIN_PROBABILITY` where such a code is coded
+            after all. None for tables of weights of version 0.1.0: every code is coded, by itself.
     """
 
     def __init__(self, values: NDArray[np.int32]) -> None:

@@ -71,7 +71,7 @@ bench: $(STAMP)
 	$(BIN)/python scripts/write_performance.py --bench $(MEASURED)/speed.json \
 		--engines $(MEASURED)/engines.json \
 		$(addprefix --int8 ,$(wildcard $(MEASURED)/int8.json)) \
-		$(addprefix --paired ,$(wildcard $(MEASURED)/paired.json))
+		$(addprefix --paired ,$(wildcard $(MEASURED)/paired*.json))
 
 # What is found goes to fuzz/found, and from there by hand to fuzz/corpus (-merge=1) or fuzz/crashes.
 fuzz: $(STAMP)

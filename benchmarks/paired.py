@@ -2,11 +2,12 @@
 
     git worktree add /tmp/before COMMIT
     python benchmarks/paired.py /tmp/before [--weights FILE] [--before-weights FILE] \
-        [--megapixels 0.4] [--threads 1,2]
+        [--megapixels 0.4] [--threads 1,2] [--without-vnni]
 
 Each run is a process of its own that encodes a photograph of scikit-image and decodes it again,
 once to warm up and then timed. Printed are medians, and the median of the ratios of neighbouring
-runs. `--before-weights` are for a checkout that does not know those of today.
+runs. `--before-weights` are for a checkout that does not know those of today. `--without-vnni`
+keeps both to the instructions of processors with AVX2 only.
 """
 
 from __future__ import annotations
@@ -25,6 +26,13 @@ from typing import Any
 from speed import photograph
 
 HERE = Path(__file__).resolve().parent.parent
+
+AVX2_ONLY = {
+    "ONEDNN_MAX_CPU_ISA": "AVX2",
+    "ATEN_CPU_CAPABILITY": "avx2",
+    "MKL_ENABLE_INSTRUCTIONS": "AVX2",
+}
+"""Environment that keeps oneDNN, PyTorch's own loops and MKL to AVX2."""
 
 
 def measure(weights: Path, megapixels: float, threads: int) -> dict[str, Any]:
@@ -50,11 +58,11 @@ def measure(weights: Path, megapixels: float, threads: int) -> dict[str, Any]:
     return found
 
 
-def run(checkout: Path, arguments: list[str]) -> dict[str, Any]:
-    """`measure` with the package of a checkout."""
+def run(checkout: Path, arguments: list[str], environment: dict[str, str]) -> dict[str, Any]:
+    """`measure` with the package of a checkout, in a process with these variables."""
     output = subprocess.run(
         [sys.executable, __file__, "--one", *arguments],
-        env={**os.environ, "PYTHONPATH": str(checkout)},
+        env={**os.environ, **environment, "PYTHONPATH": str(checkout)},
         check=True,
         stdout=subprocess.PIPE,
         text=True,
@@ -72,6 +80,7 @@ def main() -> None:
     parser.add_argument("--megapixels", default="0.4")
     parser.add_argument("--threads", default="1,2")
     parser.add_argument("--pairs", type=int, default=7)
+    parser.add_argument("--without-vnni", action="store_true")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--one", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -80,13 +89,14 @@ def main() -> None:
         print(json.dumps(measure(Path(weights), float(megapixels), int(threads))))
         return
     before_weights = options.before_weights or options.weights
+    environment = AVX2_ONLY if options.without_vnni else {}
     rows: list[dict[str, Any]] = []
     for megapixels in options.megapixels.split(","):
         for threads in options.threads.split(","):
             pairs = [
                 (
-                    run(options.before, [str(before_weights), megapixels, threads]),
-                    run(HERE, [str(options.weights), megapixels, threads]),
+                    run(options.before, [str(before_weights), megapixels, threads], environment),
+                    run(HERE, [str(options.weights), megapixels, threads], environment),
                 )
                 for _ in range(options.pairs)
             ]
@@ -106,6 +116,7 @@ def main() -> None:
             "before": before.strip(),
             "before_weights": before_weights.stem,
             "weights": options.weights.stem,
+            "without_vnni": options.without_vnni,
             "rows": rows,
         }
         options.json.write_text(json.dumps(result, indent=1) + "\n")

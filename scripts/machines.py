@@ -144,7 +144,7 @@ SETTINGS = (
 )
 
 QUICK = (
-    *("2 threads", "oneDNN off", "context model in int64", "NumPy decodes"),
+    *("2 threads", "oneDNN off", "oneDNN up to AVX2", "context model in int64", "NumPy decodes"),
     "SSE4.1 everywhere, 4 threads, NCHW, float64",
 )
 

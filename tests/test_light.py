@@ -102,7 +102,7 @@ def difference_of(expected: Image.Image, found: Image.Image) -> NDArray[np.int64
 def assert_are_roundings(difference: NDArray[np.int64], *, is_rounded: bool) -> None:
     # A level is 2/255, float32 has seven digits; 8-bit filters have seven bits.
     assert (difference != 0).mean() <= max(0.15 if is_rounded else 0.01, 2 / difference.size)
-    assert (difference > 1).mean() <= (1e-4 if is_rounded else 0)
+    assert (difference > 1).mean() <= (2e-4 if is_rounded else 0)
     assert difference.max() <= 2
 
 
@@ -137,7 +137,7 @@ def test_shipped_weights_decode_alike(weights: Path, photograph: Photograph) -> 
     codec, light = Codec.load(weights), LightDecoder.load(weights)
     data = codec.encode(photograph("coffee").crop((100, 100, 197, 181)))
 
-    # Of one iteration this picture has 24 000 samples: too few to see one of 10 000 in.
+    # Of one iteration this picture has 24 000 samples: too few to see two of 10 000 in.
     differences = []
     for iterations in range(1, codec.iterations + 1):
         shorter = truncate(data, iterations=iterations)

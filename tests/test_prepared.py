@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rnnconv_codec.codec import Codec, network_tensors
-from rnnconv_codec.entropy.int8 import int8_is_exact
+from rnnconv_codec.entropy.int8 import Int8Arithmetic, int8_arithmetic
 from rnnconv_codec.errors import TrainingError, WeightsFormatError
 from rnnconv_codec.networks import int8
 from rnnconv_codec.networks.code_convolution import CodeConvolution, code_bytes, split
@@ -43,7 +43,9 @@ from rnnconv_codec.weights import find_weights, load_model_file
 
 Photograph = Callable[[str], Image.Image]
 
-needs_vnni = pytest.mark.skipif(not int8_is_exact(), reason="this processor has no VNNI")
+needs_int8 = pytest.mark.skipif(
+    int8_arithmetic() is Int8Arithmetic.NONE, reason="this processor has no AVX2"
+)
 
 SMALL = CompactConfig(
     iterations=3,
@@ -181,7 +183,7 @@ def test_small_channels_get_smaller_steps_than_large_ones_but_not_by_as_much() -
     assert step.tolist() == pytest.approx([1.0, 2**-3, 2**-3])
 
 
-@pytest.mark.parametrize("vnni", [pytest.param(True, marks=needs_vnni), False])
+@pytest.mark.parametrize("in_8_bits", [pytest.param(True, marks=needs_int8), False])
 @pytest.mark.parametrize("to_bytes", [False, True])
 @pytest.mark.parametrize(("kernel", "stride", "padding"), [(1, 1, 0), (3, 1, 1), (16, 8, 4)])
 def test_an_8_bit_convolution_is_near_that_of_float32(
@@ -190,10 +192,10 @@ def test_an_8_bit_convolution_is_near_that_of_float32(
     stride: int,
     padding: int,
     to_bytes: bool,
-    vnni: bool,
+    in_8_bits: bool,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(int8, "int8_is_exact", lambda: vnni)
+    monkeypatch.setattr(int8, "can_convolve", lambda *_, **__: in_8_bits)
     generator = torch.Generator().manual_seed(kernel)
     values = torch.randn(1, 6, 32, 40, generator=generator)
     weight = torch.randn(5, 6, kernel, kernel, generator=generator)
@@ -217,18 +219,18 @@ def test_an_8_bit_convolution_is_near_that_of_float32(
     assert float((found - expected).abs().max()) < 0.03 * float(expected.abs().max())
 
 
-@needs_vnni
-def test_processors_without_vnni_compute_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+@needs_int8
+def test_processors_without_8_bits_compute_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     generator = torch.Generator().manual_seed(3)
     values = torch.randn(1, 40, 20, 24, generator=generator)
     weight = torch.randn(16, 40, 3, 3, generator=generator)
     levels = Levels.signed(values.abs().amax((0, 2, 3)))
 
-    with_vnni = ByteConvolution(weight, None, levels, padding=1)(values)
-    monkeypatch.setattr(int8, "int8_is_exact", lambda: False)
+    with_8_bits = ByteConvolution(weight, None, levels, padding=1)(values)
+    monkeypatch.setattr(int8, "can_convolve", lambda *_, **__: False)
     without = ByteConvolution(weight, None, levels, padding=1)(values)
 
-    torch.testing.assert_close(with_vnni, without, rtol=1e-5, atol=1e-4)
+    torch.testing.assert_close(with_8_bits, without, rtol=1e-5, atol=1e-4)
 
 
 # --- convolutions of codes -------------------------------------------------------------------
@@ -238,8 +240,8 @@ def test_codes_are_bytes_around_the_one_that_stands_for_0() -> None:
     whole = torch.tensor([-1, 1, 1, -1], dtype=torch.int8).view(1, 4, 1, 1)
     expected = torch.tensor([-1.0, 1.0, 0.0, 0.5]).view(1, 4, 1, 1)
 
-    assert code_bytes(whole).flatten().tolist() == [1, 255, 255, 1]
-    assert code_bytes(expected).flatten().tolist() == [1, 255, 128, 192]
+    assert code_bytes(whole).flatten().tolist() == [1, 127, 127, 1]
+    assert code_bytes(expected).flatten().tolist() == [1, 127, 64, 96]
 
 
 def decoder_like_weight(kernel: int) -> Tensor:
@@ -260,12 +262,12 @@ def test_the_two_parts_of_a_kernel_add_up() -> None:
     assert float(rest.abs().max()) < 0.5 * float(weight.abs().max())
 
 
-@pytest.mark.parametrize("vnni", [pytest.param(True, marks=needs_vnni), False])
+@pytest.mark.parametrize("in_8_bits", [pytest.param(True, marks=needs_int8), False])
 @pytest.mark.parametrize("kernel", [1, 3])
 def test_codes_at_rest_are_convolved_without_any_loss(
-    *, kernel: int, vnni: bool, monkeypatch: pytest.MonkeyPatch
+    *, kernel: int, in_8_bits: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(int8, "int8_is_exact", lambda: vnni)
+    monkeypatch.setattr(int8, "can_convolve", lambda *_, **__: in_8_bits)
     weight, bias = decoder_like_weight(kernel), torch.randn(7)
     at_rest = torch.where(torch.arange(12) % 2 == 0, 1.0, -1.0)
     codes = at_rest.view(1, -1, 1, 1).expand(1, -1, 6, 8).clone()

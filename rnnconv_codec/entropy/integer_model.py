@@ -9,7 +9,7 @@ float64 and, as the oracle of the tests, in int64.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any
 
@@ -26,7 +26,7 @@ from rnnconv_codec.entropy.context_model import (
     block,
 )
 from rnnconv_codec.entropy.fixed_point import FRACTION_BITS, MAX_ACTIVATION, MAX_LOGIT, UNIT
-from rnnconv_codec.entropy.int8 import Int8Convolution, int8_is_exact, to_bytes
+from rnnconv_codec.entropy.int8 import exact_convolution, to_bytes
 from rnnconv_codec.entropy.probability_table import make_table
 from rnnconv_codec.entropy.stored_context import (
     CONTEXT_PREFIX,
@@ -137,12 +137,14 @@ class _Layer:
         bias: integers (O,), with the half that makes the shift round half up.
         shift: right shift (O,) of the result, -FRACTION_BITS..MAX_SHIFT.
         dtype: of the arithmetic: float32, float64 or int64.
+        largest: of the inputs, which are integers from 0 on.
     """
 
     weight: Tensor
     bias: Tensor
     shift: Tensor
     dtype: torch.dtype
+    largest: int
 
     @property
     def margin(self) -> int:
@@ -158,10 +160,12 @@ class _Layer:
         scale = torch.exp2(-self.shift.to(self.dtype))
         bias = self.bias.to(self.dtype) * scale
         # float64 is there to be compared with, and stays what it is.
-        if self.dtype == torch.float32 and int8_is_exact():
-            return Int8Convolution(self.weight, bias, scale)
+        if self.dtype == torch.float32:
+            in_8_bits = exact_convolution(self.weight, bias, scale, self.largest)
+            if in_8_bits is not None:
+                return in_8_bits
         weight = self.weight.to(self.dtype) * scale.view(-1, 1, 1, 1)
-        return partial(functional.conv2d, weight=weight, bias=bias, padding=self.margin)
+        return partial(_convolve, weight=weight, bias=bias, padding=self.margin)
 
     def __call__(self, input: Tensor) -> Tensor:
         """⌊(weight * input + bias) / 2^shift⌋, a tensor of its own; `input` has any type."""
@@ -170,9 +174,7 @@ class _Layer:
 
     def sums(self, input: Tensor) -> Tensor:
         """The sums weight * input + bias; in floating point over 2^shift, exact all the same."""
-        convolve = self._convolve
-        is_8_bit = isinstance(convolve, Int8Convolution)
-        return convolve(input if is_8_bit else input.to(self.dtype))
+        return self._convolve(input)
 
     def shifted(self, sums: Tensor) -> Tensor:
         """⌊sums / 2^shift⌋ of `sums`, or of what several of them add up to."""
@@ -183,19 +185,23 @@ class _Layer:
 
     def rows(self, rows: slice) -> _Layer:
         """The layer with only some of its outputs."""
-        return _Layer(self.weight[rows], self.bias[rows], self.shift[rows], self.dtype)
+        return replace(self, weight=self.weight[rows], bias=self.bias[rows], shift=self.shift[rows])
 
     def columns(self, columns: slice | Tensor) -> _Layer:
         """The layer with only some of its inputs, or with all of them in another order."""
-        weight = self.weight[:, columns].contiguous()
-        return _Layer(weight, self.bias, self.shift, self.dtype)
+        return replace(self, weight=self.weight[:, columns].contiguous())
+
+
+def _convolve(input: Tensor, weight: Tensor, bias: Tensor, padding: int) -> Tensor:
+    """A convolution in the weight's floating-point type."""
+    return functional.conv2d(input.to(weight.dtype), weight, bias, padding=padding)
 
 
 def _convolve_integers(input: Tensor, weight: Tensor, bias: Tensor, padding: int) -> Tensor:
     """A convolution in int64, by shifting and adding: the oracle."""
     size = weight.shape[2]
     height, width = input.shape[2:]
-    padded = functional.pad(input, (padding,) * 4)
+    padded = functional.pad(input.to(weight.dtype), (padding,) * 4)
     result = bias.view(1, -1, 1, 1).expand(input.shape[0], -1, height, width).clone()
     for row in range(size):
         for column in range(size):
@@ -235,7 +241,7 @@ class IntegerGridModel:
         # The first brings the half that makes the shift of the state round half up.
         halves = [stored.state_half] + [np.zeros_like(stored.state_half)] * (iterations - 1)
         self._accumulators = [
-            self._layer(StoredLayer(weight, half, stored.state_shift))
+            self._layer(StoredLayer(weight, half, stored.state_shift), of_codes=True)
             for weight, half in zip(stored.accumulate, halves, strict=True)
         ]
         self._from_coarser: list[_Layer] = []
@@ -248,7 +254,7 @@ class IntegerGridModel:
             layer = self._layer(stored.from_finer)
             self._from_finer = layer.columns(torch.arange(4 * hidden).view(hidden, 4).T.flatten())
         self._hidden = [self._layer(layer) for layer in stored.hidden]
-        pointwise, masked = self._layer(stored.pointwise), self._layer(stored.masked)
+        pointwise, masked = self._layer(stored.pointwise), self._layer(stored.masked, of_codes=True)
         heads = [self._layer(layer) for layer in stored.heads]
         masked_heads = [self._layer(layer) for layer in stored.masked_heads]
         self._pointwise = [
@@ -274,9 +280,10 @@ class IntegerGridModel:
             for layer in masked_heads
         ]
 
-    def _layer(self, stored: StoredLayer) -> _Layer:
+    def _layer(self, stored: StoredLayer, *, of_codes: bool = False) -> _Layer:
         weight, bias = torch.from_numpy(stored.weight), torch.from_numpy(stored.bias)
-        return _Layer(weight, bias, torch.from_numpy(stored.shift), self.dtype)
+        largest = 1 if of_codes else MAX_ACTIVATION
+        return _Layer(weight, bias, torch.from_numpy(stored.shift), self.dtype, largest)
 
     def _broadcast(self, bias: Integers) -> Tensor:
         """A bias (iterations, C) as (iterations, 1, C, 1, 1)."""

@@ -11,8 +11,10 @@ from rnnconv_codec.networks.levels import (
     LEAST_SHARE,
     LEAST_WEIGHT,
     MAX_BYTE,
+    MAX_CODE,
     MAX_SIGNED,
     MAX_WEIGHT,
+    pair_weight,
 )
 
 
@@ -44,17 +46,33 @@ class Levels:
         return np.clip(scaled, self.least, self.most, out=scaled)
 
 
-def rounded(weight: Floats) -> Floats:
-    """(O, I, k, k) in whole steps, of each output a 127th of its largest weight."""
+def rounded(weight: Floats, *, of_codes: bool = False) -> Floats:
+    """(O, I, k, k) in whole steps; see `networks.int8.weight_steps`.
+
+    Args:
+        weight: of bytes, or of codes.
+        of_codes: which are so small that pairs need no thought.
+    """
     # NumPy is quick along one axis only.
     flat = weight.reshape(len(weight), -1)
-    largest = np.maximum(flat.max(1), -flat.min(1))
-    step = np.maximum(largest / np.float32(MAX_WEIGHT), np.float32(LEAST_WEIGHT))[:, None]
+    step = np.maximum(flat.max(1), -flat.min(1)) / np.float32(MAX_WEIGHT)
+    if not of_codes:
+        pairs = np.maximum(_pairs(np.maximum(weight, 0)), _pairs(np.maximum(-weight, 0)))
+        step = np.maximum(step, pairs / np.float32(pair_weight(MAX_BYTE)))
+    step = np.maximum(step, np.float32(LEAST_WEIGHT))[:, None]
     whole: Floats = flat / step
     np.rint(whole, out=whole)
     whole *= step
     shaped: Floats = whole.reshape(weight.shape)
     return shaped
+
+
+def _pairs(weight: Floats) -> Floats:
+    """Of each output (O,) the largest sum of weights of inputs 2i and 2i + 1 of (O, I, k, k)."""
+    sums = weight[:, ::2].copy()
+    sums[:, : weight.shape[1] // 2] += weight[:, 1::2]
+    largest: Floats = sums.reshape(len(sums), -1).max(1)
+    return largest
 
 
 class ByteConvolution:
@@ -108,16 +126,16 @@ class CodeConvolution:
         middle = (slice(None), slice(None), kernel // 2, kernel // 2)
         exact = weight.copy()
         if kernel > 1:
-            centre = rounded(weight[middle][..., None, None])[..., 0, 0]
+            centre = rounded(weight[middle][..., None, None], of_codes=True)[..., 0, 0]
             weight[middle] -= centre
-            weight = rounded(weight)
+            weight = rounded(weight, of_codes=True)
             weight[middle] += centre
         else:
-            weight = rounded(weight)
+            weight = rounded(weight, of_codes=True)
         exact -= weight
         lost = exact.reshape(len(weight), -1) @ np.repeat(at_rest, kernel**2)
-        self._convolution = Convolution(weight / np.float32(MAX_SIGNED), bias + lost)
+        self._convolution = Convolution(weight / np.float32(MAX_CODE), bias + lost)
 
     def __call__(self, codes: Floats) -> Floats:
         """The result (h, w, O) of codes (h, w, I), -1 to +1."""
-        return self._convolution(np.rint(codes * np.float32(MAX_SIGNED)))
+        return self._convolution(np.rint(codes * np.float32(MAX_CODE)))

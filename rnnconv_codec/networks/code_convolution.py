@@ -11,14 +11,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from rnnconv_codec.networks.int8 import (
-    SIGNED_ZERO,
-    ByteConvolution,
-    Levels,
-    signed_bytes,
-    weight_steps,
-)
-from rnnconv_codec.networks.levels import MAX_SIGNED
+from rnnconv_codec.networks.int8 import ByteConvolution, Levels, weight_steps
+from rnnconv_codec.networks.levels import MAX_CODE
+
+CODE_ZERO = MAX_CODE + 1
+"""The byte between those of -1 and +1."""
+
+LARGEST_CODE = CODE_ZERO + MAX_CODE
 
 
 def code_bytes(codes: Tensor) -> Tensor:
@@ -28,10 +27,10 @@ def code_bytes(codes: Tensor) -> Tensor:
         codes: int8, -1 or +1; or float32 between them, where only expected values are known.
     """
     if codes.is_floating_point():
-        levels = (codes * MAX_SIGNED).round_().to(torch.int8)
+        levels = (codes * MAX_CODE).round_().to(torch.int8)
     else:
-        levels = codes * MAX_SIGNED
-    return signed_bytes(levels)
+        levels = codes * MAX_CODE
+    return levels.add_(CODE_ZERO).view(torch.uint8)
 
 
 def split(weight: Tensor) -> tuple[Tensor, Tensor]:
@@ -49,7 +48,7 @@ def split(weight: Tensor) -> tuple[Tensor, Tensor]:
     middle = weight.shape[2] // 2
     inner = slice(middle, middle + 1)
     centre = weight[:, :, inner, inner]
-    step = weight_steps(centre).view(-1, 1, 1, 1)
+    step = weight_steps(centre, LARGEST_CODE).view(-1, 1, 1, 1)
     coarse = (centre / step).round() * step
     rest = weight.clone()
     rest[:, :, inner, inner] -= coarse
@@ -68,7 +67,7 @@ class CodeConvolution(nn.Module):
     def __init__(self, weight: Tensor, bias: Tensor, at_rest: Tensor) -> None:
         super().__init__()
         inputs, kernel = weight.shape[1:3]
-        levels = Levels(torch.full((inputs,), 1 / MAX_SIGNED), SIGNED_ZERO)
+        levels = Levels(torch.full((inputs,), 1 / MAX_CODE), CODE_ZERO, LARGEST_CODE)
         self._centre: ByteConvolution | None = None
         if kernel > 1:
             centre, weight = split(weight)

@@ -1,27 +1,29 @@
 """The networks' convolutions in 8-bit integers.
 
 Where a result only corrects a picture, or is compared with a threshold, 8 bits are enough; and
-processors with VNNI multiply and add four times as many of them at once as of float32. Elsewhere
-the same integers go through float32 arithmetic: what one machine shows is what another shows.
+processors multiply and add two times as many of them at once as of float32, with VNNI four times.
+Elsewhere the same integers go through float32 arithmetic: what one machine shows is what another
+shows.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from rnnconv_codec.entropy.int8 import Int8Convolution, int8_is_exact, to_bytes
+from rnnconv_codec.entropy.int8 import Int8Convolution, can_convolve, largest_pairs, to_bytes
 from rnnconv_codec.networks.levels import (
     LEAST_SHARE,
     LEAST_WEIGHT,
     MAX_BYTE,
     MAX_SIGNED,
     MAX_WEIGHT,
+    pair_weight,
 )
 from rnnconv_codec.networks.pointwise import as_rows, parts
 
@@ -64,10 +66,12 @@ class Levels:
     Attributes:
         step: per channel, (C,).
         zero: the byte of value 0.
+        largest: byte that there is.
     """
 
     step: Tensor
     zero: int
+    largest: int = MAX_BYTE
 
     @classmethod
     def signed(cls, largest: Tensor) -> Levels:
@@ -90,7 +94,7 @@ class Levels:
 
     def scaled(self, by: Tensor) -> Levels:
         """The same bytes for values that have been multiplied by this, (C,)."""
-        return Levels(self.step * by, self.zero)
+        return replace(self, step=self.step * by)
 
     @cached_property
     def _factor(self) -> Tensor | float:
@@ -128,9 +132,17 @@ def signed_bytes(values: Tensor, *, out: Tensor | None = None) -> Tensor:
     return torch.bitwise_xor(values.view(torch.uint8), SIGNED_ZERO, out=out)
 
 
-def weight_steps(weight: Tensor) -> Tensor:
-    """Of each output of a weight (O, I, k, k) the step (O,) with which it fits into int8."""
-    return (weight.abs().amax((1, 2, 3)) / MAX_WEIGHT).clamp(min=LEAST_WEIGHT)
+def weight_steps(weight: Tensor, largest: int) -> Tensor:
+    """Of each output of a weight the step (O,) with which it fits into int8, and pairs do.
+
+    Args:
+        weight: float32 (O, I, k, k).
+        largest: byte that it is multiplied with.
+    """
+    steps = torch.maximum(
+        weight.abs().amax((1, 2, 3)) / MAX_WEIGHT, largest_pairs(weight) / pair_weight(largest)
+    )
+    return steps.clamp(min=LEAST_WEIGHT)
 
 
 class ByteConvolution(nn.Module):
@@ -163,7 +175,7 @@ class ByteConvolution(nn.Module):
         self._input, self._output = input, output
         self._stride, self._padding = stride, padding
         scaled = weight * input.step.view(1, -1, 1, 1)
-        scale = weight_steps(scaled)
+        scale = weight_steps(scaled, input.largest)
         integers = (scaled / scale.view(-1, 1, 1, 1)).round().to(torch.int8)
         bias = torch.zeros(len(weight)) if bias is None else bias
         if at_rest is not None:
@@ -171,7 +183,7 @@ class ByteConvolution(nn.Module):
             bias = bias + lost.sum((2, 3)) @ (at_rest / input.step)
         if output is not None:
             scale, bias = scale / output.step, bias / output.step
-        if int8_is_exact():
+        if can_convolve(integers, largest=input.largest, stride=stride, padding=padding):
             self._convolution: Int8Convolution | None = Int8Convolution(
                 integers,
                 bias,

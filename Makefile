@@ -67,8 +67,10 @@ speed: $(STAMP)
 bench: $(STAMP)
 	mkdir -p $(MEASURED)
 	$(BIN)/python benchmarks/speed.py --json $(MEASURED)/speed.json $(BENCH)
+	$(BIN)/python benchmarks/growth.py --json $(MEASURED)/growth.json
 	$(BIN)/python benchmarks/engines.py --json $(MEASURED)/engines.json
 	$(BIN)/python scripts/write_performance.py --bench $(MEASURED)/speed.json \
+		--growth $(MEASURED)/growth.json \
 		--engines $(MEASURED)/engines.json \
 		$(addprefix --int8 ,$(wildcard $(MEASURED)/int8.json)) \
 		$(addprefix --paired ,$(wildcard $(MEASURED)/paired*.json))

@@ -366,16 +366,6 @@ def measure_start_parts(runs: int) -> dict[str, float]:
 # --- all of it -------------------------------------------------------------------------------
 
 
-def linearity(rows: list[dict[str, Any]], name: str) -> float | None:
-    """Largest distance of a time from the line through the origin that fits best, as a share."""
-    if len(rows) < 2:
-        return None
-    pixels = np.array([row["pixels"] for row in rows], float)
-    seconds = np.array([row["seconds"][name] for row in rows])
-    slope = float(np.mean(seconds / pixels))
-    return float(np.abs(seconds / (slope * pixels) - 1).max())
-
-
 def machine_name() -> str:
     """The processor, how many cores there are, and what computes on them."""
     import torch
@@ -438,15 +428,11 @@ def main() -> None:
         return
     sizes = [float(text) for text in options.megapixels.split(",")]
     rows: list[dict[str, Any]] = []
-    fits: dict[str, dict[str, float | None]] = {}
     for threads in (int(text) for text in options.threads.split(",")):
         here = [in_a_process("--one", str(size), str(threads), str(options.runs)) for size in sizes]
         for row in here:
             show(row)
         rows += here
-        names = here[0]["seconds"]
-        fits[str(threads)] = {name: linearity(here, name) for name in names}
-        print(f"farthest from linear in pixels, {threads} threads: {fits[str(threads)]}")
     cold = [measure_cold(row["pixels"] / MEGA, row["threads"], row["iterations"]) for row in rows]
     for of_size in cold:
         listed = (
@@ -471,7 +457,6 @@ def main() -> None:
         result = {
             "machine": machine_name(),
             "warm": rows,
-            "fit": fits,
             "cold": cold,
             "batch": batch,
             "start": start,

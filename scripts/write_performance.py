@@ -3,9 +3,10 @@
 python benchmarks/speed.py --json measured/speed.json
 python benchmarks/paired.py BEFORE --json measured/paired.json
 python benchmarks/paired.py BEFORE --without-vnni --json measured/paired-avx2.json
+python benchmarks/growth.py --json measured/growth.json
 python benchmarks/engines.py --json measured/engines.json
 python benchmarks/int8_cost.py DEV --json measured/int8.json
-python scripts/write_performance.py --bench measured/speed.json \
+python scripts/write_performance.py --bench measured/speed.json [--growth measured/growth.json] \
     [--paired measured/paired.json] [--paired measured/paired-avx2.json] \
     [--engines measured/engines.json] [--int8 measured/int8.json]
 """
@@ -76,7 +77,8 @@ are, and nothing beside it, as the codes of a group tell the context model about
 LINEAR = """\
 ## Growth with the picture
 
-The largest distance of a time from the line through the origin that fits best.
+`benchmarks/growth.py`: the largest distance of a time from the line through the origin that fits
+0.4, 3 and 12 megapixels best. The sizes are timed in turn, {rounds} rounds; the shortest counts.
 """
 
 GROWTH = """\
@@ -318,6 +320,16 @@ def others(found: dict[str, dict[str, dict[str, float]]]) -> str:
     return table(["", *names], lines)
 
 
+def linearity(result: dict[str, Any]) -> str:
+    """How far from linear in pixels, by threads and work."""
+    names = list(next(iter(result["fit"].values())))
+    lines = [
+        [f"{threads} threads", *(f"{fit[name]:.0%}" for name in names)]
+        for threads, fit in result["fit"].items()
+    ]
+    return LINEAR.format(rounds=result["rounds"]) + "\n" + table(["", *names], lines)
+
+
 def paired(result: dict[str, Any]) -> str:
     """This commit beside another."""
     rows = result["rows"]
@@ -348,6 +360,7 @@ def main() -> None:
     """Read, format, write."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--bench", type=Path, required=True)
+    parser.add_argument("--growth", type=Path)
     parser.add_argument("--paired", type=Path, action="append", default=[])
     parser.add_argument("--engines", type=Path)
     parser.add_argument("--int8", type=Path)
@@ -362,13 +375,8 @@ def main() -> None:
     steps = [[name, f"{seconds:.2f}"] for name, seconds in bench["steps"].items()]
     text += STEPS + "\n" + table(["", "seconds"], steps)
     text += PARTS + "\n" + parts(rows)
-    if all(value is not None for fit in bench["fit"].values() for value in fit.values()):
-        names = list(next(iter(bench["fit"].values())))
-        lines = [
-            [f"{threads} threads", *(f"{fit[name]:.0%}" for name in names)]
-            for threads, fit in bench["fit"].items()
-        ]
-        text += LINEAR + "\n" + table(["", *names], lines)
+    if options.growth is not None:
+        text += linearity(json.loads(options.growth.read_text()))
     text += growth(rows)
     text += OTHERS + "\n" + others(bench["others"])
     comparisons = [json.loads(path.read_text()) for path in options.paired]

@@ -167,9 +167,18 @@ def start(arguments: tuple[str, ...], folder: Path) -> subprocess.Popen[bytes]:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         start_new_session=True,
-        # What a shell starts in the background ignores SIGINT, and so would this.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        preexec_fn=_listen,
     )
+
+
+def _listen() -> None:
+    """Undo what this process was started with.
+
+    What a shell starts in the background ignores SIGINT, what nohup starts SIGHUP; and so would a
+    command that is to be ended by them.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def temporaries(folder: Path) -> set[str]:
